@@ -1,0 +1,98 @@
+"""Names of backbones and the facts of each; building one is the only thing that loads its code."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from typing import Any
+
+from napari_dinov3.backbones.base import Backbone, BackboneFacts
+from napari_dinov3.errors import InputError, MissingDependencyError
+
+_PLACEHOLDER = "reference experiments and tests; carries no meaning beyond the pixels"
+
+_FACTS = (
+    BackboneFacts(
+        name="filter-bank", kind="filter-bank", patch=2, stride=2, width=32, width_rgb=96, strides=(1, 2, 4, 8),
+        licence="BSD-3-Clause (scikit-image)", source="computed, no download",
+        good_for="offline default: membranes, cells, nuclei, tissue borders, textures; fine grids",
+        factory="napari_dinov3.backbones.filter_bank:FilterBank",
+    ),
+    BackboneFacts(
+        name="random-projection-cnx-tiny", kind="random-projection", patch=16, stride=16, width=384, width_rgb=384,
+        strides=(16,), licence="BSD-3-Clause (this package)", source="computed, no download", good_for=_PLACEHOLDER,
+        factory="napari_dinov3.backbones.random_projection:RandomProjection",
+    ),
+    BackboneFacts(
+        name="random-projection-vit-large", kind="random-projection", patch=16, stride=16, width=1024, width_rgb=1024,
+        strides=(16,), licence="BSD-3-Clause (this package)", source="computed, no download", good_for=_PLACEHOLDER,
+        factory="napari_dinov3.backbones.random_projection:RandomProjection",
+    ),
+)
+_BY_NAME = {facts.name: facts for facts in _FACTS}
+
+
+def list_backbones() -> tuple[BackboneFacts, ...]:
+    """List every backbone this version knows, the recommended offline one first."""
+    return _FACTS
+
+
+def backbone_facts(name: str) -> BackboneFacts:
+    """Look a backbone up.
+
+    Raises
+    ------
+    InputError
+        If the name is unknown; the message lists the known ones.
+    """
+    try:
+        return _BY_NAME[name]
+    except KeyError:
+        raise InputError(f"Backbone {name!r} is not known", f"one of {', '.join(sorted(_BY_NAME))}, or 'auto'",
+                         "Choose one of these names") from None
+
+
+def choose_backbone(name: str = "auto") -> tuple[str, str]:
+    """Resolve ``"auto"`` to the best backbone present.
+
+    Returns
+    -------
+    name, reason : str
+        The choice, and one sentence that says why.
+    """
+    if name != "auto":
+        return backbone_facts(name).name, "chosen by name"
+    return "filter-bank", "auto: the best backbone present on this computer (no network weights are installed)"
+
+
+def load_backbone(name: str, *, stride: int | None = None, **options: Any) -> Backbone:
+    """Build a backbone.
+
+    Parameters
+    ----------
+    name : str
+        Registry name or ``"auto"``.
+    stride : int, optional
+        Pixels between patch centres, out of the backbone's own list; its default otherwise.
+    **options
+        Passed to the backbone's class.
+
+    Raises
+    ------
+    InputError
+        For an unknown name or a stride that is not on offer.
+    MissingDependencyError
+        If an optional package is missing.
+    """
+    facts = backbone_facts(choose_backbone(name)[0])
+    if stride is not None and stride not in facts.strides:
+        raise InputError(f"stride={stride} for backbone {facts.name!r}",
+                         f"one of {', '.join(map(str, facts.strides))}", "Choose one of these strides, or another backbone")
+    missing = [module for module in facts.needs if importlib.util.find_spec(module) is None]
+    if missing:
+        raise MissingDependencyError(f"Backbone {facts.name!r} needs {', '.join(missing)}", "these packages installed",
+                                     'Run: pip install "napari-dinov3[dinov3]"')
+    module, _, attribute = facts.factory.partition(":")
+    factory = getattr(importlib.import_module(module), attribute)
+    built: Backbone = factory(facts, stride=stride or facts.stride, **options)
+    return built

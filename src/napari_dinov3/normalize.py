@@ -1,0 +1,96 @@
+"""Intensities to backbone input: one intensity window for a whole stack.
+
+The window is the range between two percentiles of the stack (not of a tile or a plane, which would leave seams and
+flicker). 8-bit RGB is taken as it is. NaN and infinities count nowhere and become the window's low end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_dinov3.image import Planes
+
+MAX_SAMPLED_PLANES = 16
+MAX_SAMPLED_PIXELS = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Normalization:
+    """An intensity window mapped to 0..1.
+
+    Parameters
+    ----------
+    low, high : float
+        Intensities that become 0 and 1; beyond them values are clipped. ``high <= low`` means a constant image: all 0.
+    """
+
+    low: float
+    high: float
+
+    def apply(self, plane: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Map a plane to 0..1.
+
+        Parameters
+        ----------
+        plane : (rows, cols) or (rows, cols, 3)
+            Any numeric type; NaN and infinities allowed.
+
+        Returns
+        -------
+        plane : same shape, float32 in 0..1
+        """
+        span = self.high - self.low
+        if not span > 0:
+            return np.zeros(plane.shape, np.float32)
+        values = (plane.astype(np.float64) - self.low) / span if plane.dtype.itemsize > 4 else (
+            (plane.astype(np.float32) - np.float32(self.low)) * np.float32(1.0 / span)
+        )
+        out = np.asarray(values, dtype=np.float32)
+        if plane.dtype.kind == "f":
+            out = np.nan_to_num(out, copy=False, nan=0.0, posinf=1.0, neginf=0.0)
+        return np.clip(out, 0.0, 1.0, out=out)
+
+
+def estimate_normalization(planes: Planes, percentiles: tuple[float, float] = (0.5, 99.5)) -> Normalization:
+    """Find the intensity window of a stack.
+
+    Parameters
+    ----------
+    planes : Planes
+        The stack; at most 16 evenly spaced planes are read, so that a lazy stack stays lazy.
+    percentiles : (2,) floats
+        Low and high percentile, 0..100. The default keeps small bright objects (cells under 1 % of the area) apart from
+        their surround.
+
+    Returns
+    -------
+    normalization : Normalization
+        ``0..255`` for 8-bit RGB and ``0..1`` for float RGB inside that range (colours are taken as they are), ``0..1`` for
+        bool, percentiles for all else.
+    """
+    if planes.dtype == bool:
+        return Normalization(0.0, 1.0)
+    if planes.rgb and planes.dtype == np.uint8:
+        return Normalization(0.0, 255.0)
+    values = _sample(planes)
+    if values.size == 0:
+        return Normalization(0.0, 0.0)
+    if planes.rgb and planes.dtype.kind == "f" and values.min() >= 0 and values.max() <= 1:
+        return Normalization(0.0, 1.0)
+    low, high = np.percentile(values, percentiles)
+    if high <= low:  # nearly constant: a few bright pixels are all there is to see
+        low, high = values.min(), values.max()
+    return Normalization(float(low), float(high))
+
+
+def _sample(planes: Planes) -> npt.NDArray[np.float64]:
+    chosen = np.unique(np.linspace(0, len(planes) - 1, min(len(planes), MAX_SAMPLED_PLANES)).round().astype(int))
+    _, rows, cols = planes.shape
+    step = max(1, int(np.ceil(np.sqrt(rows * cols * len(chosen) / MAX_SAMPLED_PIXELS))))
+    parts = [planes.plane(int(i))[::step, ::step].astype(np.float64).ravel() for i in chosen]
+    values = np.concatenate(parts)
+    return values[np.isfinite(values)]
