@@ -36,7 +36,31 @@ _WHERE = {
 }
 _SUBMODULES = ("synthetic", "evaluate", "recipe", "errors")
 
-__all__ = [*_WHERE, *_SUBMODULES, "__version__"]
+__all__ = [
+    "FeatureMap",
+    "InputError",
+    "LinearProbe",
+    "Probe",
+    "Progress",
+    "__version__",
+    "align_pair",
+    "align_stack",
+    "as_planes",
+    "collect",
+    "errors",
+    "estimate_translation",
+    "evaluate",
+    "extract",
+    "extract_steps",
+    "list_backbones",
+    "load_backbone",
+    "patch_correlation",
+    "read",
+    "recipe",
+    "synthetic",
+    "tokencut",
+    "write",
+]
 
 if TYPE_CHECKING:
     from napari_dinov3.backbones.registry import list_backbones, load_backbone

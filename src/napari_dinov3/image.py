@@ -60,7 +60,7 @@ class Planes:
     @property
     def rgb(self) -> bool:
         """Whether each pixel is a colour."""
-        return self.data.ndim == 4
+        return bool(self.data.ndim == 4)
 
     @property
     def channels(self) -> int:
@@ -70,7 +70,8 @@ class Planes:
     @property
     def dtype(self) -> np.dtype[Any]:
         """Data type of the pixels as stored."""
-        return np.dtype(self.data.dtype)
+        dtype: np.dtype[Any] = np.dtype(self.data.dtype)
+        return dtype
 
     @property
     def lazy(self) -> bool:

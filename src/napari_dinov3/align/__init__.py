@@ -1,0 +1,1 @@
+"""Bring sections into one frame by their patch features."""

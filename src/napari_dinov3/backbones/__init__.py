@@ -1,0 +1,1 @@
+"""Backbones behind one Protocol, and the registry of their names."""

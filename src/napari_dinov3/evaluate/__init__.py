@@ -1,0 +1,1 @@
+"""Measures, the reference experiments and their report."""

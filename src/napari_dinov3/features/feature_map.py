@@ -133,11 +133,28 @@ class FeatureMap:
         """
         height, width = self.image_shape
         if not (-0.5 <= row <= height - 0.5 and -0.5 <= col <= width - 0.5):
-            raise InputError(f"Pixel (row {row:g}, col {col:g})", f"a pixel of the image, rows 0..{height - 1}, cols 0..{width - 1}",
+            raise InputError(f"Pixel (row {row:g}, col {col:g})",
+                             f"a pixel of the image, rows 0..{height - 1}, cols 0..{width - 1}",
                              "Choose a point inside the image")
-        at = np.rint((np.array([row, col]) - self.first_centre) / self.stride).astype(int)
-        clipped = np.clip(at, 0, np.array(self.grid) - 1)
-        return int(clipped[0]), int(clipped[1])
+        at_row, at_col = self.patches_at(np.array([[row, col]]))[0]
+        return int(at_row), int(at_col)
+
+    def patches_at(self, points: npt.ArrayLike) -> npt.NDArray[np.intp]:
+        """Find the patches nearest to pixels.
+
+        Parameters
+        ----------
+        points : (n, 2) floats
+            Row and column of each pixel; points outside are moved to the border.
+
+        Returns
+        -------
+        patches : (n, 2) ints
+            Row and column in the patch grid.
+        """
+        at = np.rint((np.asarray(points, dtype=np.float64) - self.first_centre) / self.stride).astype(np.intp)
+        clipped: npt.NDArray[np.intp] = np.clip(at, 0, np.array(self.grid) - 1)
+        return clipped
 
     def check_fits(self, other: FeatureMap | Mapping[str, Any], what: str = "These feature maps") -> None:
         """Refuse features that were not made the same way.

@@ -1,0 +1,1 @@
+"""Labels and masks from a feature map."""

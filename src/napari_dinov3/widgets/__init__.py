@@ -1,0 +1,1 @@
+"""The dock widgets: one task, one file."""
