@@ -182,7 +182,8 @@ def _as_array(image: Any, level: int, name: str) -> Any:
         import dask.array
 
         chunks = (1, *image.shape[1:]) if len(image.shape) > 2 else image.shape
-        image = dask.array.from_array(image, chunks=chunks)
+        meta = np.empty((0,) * len(image.shape), image.dtype)
+        image = dask.array.from_array(image, chunks=chunks, meta=meta)
     dtype = np.dtype(image.dtype)
     if dtype.kind not in "buif":
         raise InputError(f"{name!r} has pixels of type {dtype}", "numbers are needed: bool, integer or float",
