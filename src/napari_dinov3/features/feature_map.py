@@ -21,7 +21,7 @@ from napari_dinov3.errors import FeatureMismatchError, InputError
 FloatArray = npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class FeatureMap:
     """Patch features of every plane of an image.
 

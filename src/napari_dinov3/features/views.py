@@ -7,6 +7,8 @@ compared as they are.
 
 from __future__ import annotations
 
+from weakref import WeakKeyDictionary
+
 import numpy as np
 import numpy.typing as npt
 
@@ -17,6 +19,8 @@ FloatArray = npt.NDArray[np.float32]
 
 MAX_SAMPLED_PATCHES = 50_000
 MAX_GRAM_PATCHES = 16_384
+
+_STANDARDISATIONS: WeakKeyDictionary[FeatureMap, tuple[FloatArray, FloatArray]] = WeakKeyDictionary()
 
 
 def sample_patches(features: FeatureMap, count: int = MAX_SAMPLED_PATCHES) -> FloatArray:
@@ -58,11 +62,16 @@ def standardisation(features: FeatureMap) -> tuple[FloatArray, FloatArray]:
     Returns
     -------
     mean, spread : (dim,) float32
-        Zeros and ones for backbones whose features are comparable as they are.
+        Zeros and ones for backbones whose features are comparable as they are. Kept with the map: a click must not read the
+        stack again.
     """
-    if features.backbone != "filter-bank":
-        return np.zeros(features.dim, np.float32), np.ones(features.dim, np.float32)
-    sample = sample_patches(features)
+    if features not in _STANDARDISATIONS:
+        _STANDARDISATIONS[features] = _measure_standardisation(features)
+    return _STANDARDISATIONS[features]
+
+
+def _measure_standardisation(features: FeatureMap) -> tuple[FloatArray, FloatArray]:
+    sample = sample_patches(features) if features.backbone == "filter-bank" else np.empty((0, features.dim), np.float32)
     if not len(sample):
         return np.zeros(features.dim, np.float32), np.ones(features.dim, np.float32)
     spread = sample.std(axis=0, dtype=np.float64)
