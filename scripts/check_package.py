@@ -1,11 +1,13 @@
 """Build the sdist and the wheel, and hold both to what they should contain.
 
 The wheel is installed, with its dependencies, into a fresh environment where the napari manifest is validated and the
-command line started; the sdist must be able to build the same wheel. ``--no-install`` leaves the fresh environment out.
+command line started; the sdist must be able to build the same wheel. ``--keep FOLDER`` keeps the two files.
 """
 
 from __future__ import annotations
 
+import argparse
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -42,27 +44,38 @@ def complaints(wheel: Path, sdist: Path) -> list[str]:
                     if name not in inside]
 
 
-def main(arguments: list[str]) -> int:
+def try_wheel(wheel: Path, folder: Path) -> None:
+    """Install the wheel into a fresh environment and use it there."""
+    venv.create(folder, with_pip=True)
+    programs = folder / ("Scripts" if sys.platform == "win32" else "bin")
+    python = programs / "python"
+    run(python, "-m", "pip", "install", "--quiet", wheel)
+    run(python, "-m", "pip", "check")
+    run(python, "-m", "npe2", "validate", "napari-dinov3")
+    run(programs / "napari-dinov3", "--help")
+
+
+def main() -> int:
     """Build, look inside, install, validate."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="copy the sdist and the wheel here when they are good")
+    keep = parser.parse_args().keep
     run(sys.executable, "-m", "validate_pyproject", "pyproject.toml")
     with tempfile.TemporaryDirectory() as folder:
         # without --wheel, build makes the sdist first and the wheel from it
         run(sys.executable, "-m", "build", "--outdir", folder)
         (wheel,), (sdist,) = Path(folder).glob("*.whl"), Path(folder).glob("*.tar.gz")
         run(sys.executable, "-m", "twine", "check", "--strict", wheel, sdist)
-        wrong = complaints(wheel, sdist)
-        for line in wrong:
-            print(line)
-        if not wrong and "--no-install" not in arguments:
-            fresh = Path(folder) / "fresh"
-            venv.create(fresh, with_pip=True)
-            programs = fresh / ("Scripts" if sys.platform == "win32" else "bin")
-            python = programs / "python"
-            run(python, "-m", "pip", "install", "--quiet", wheel)
-            run(python, "-m", "npe2", "validate", "napari-dinov3")
-            run(programs / "napari-dinov3", "--help")
-    return 1 if wrong else 0
+        if wrong := complaints(wheel, sdist):
+            print(*wrong, sep="\n")
+            return 1
+        try_wheel(wheel, Path(folder) / "fresh")
+        if keep:
+            keep.mkdir(parents=True, exist_ok=True)
+            for file in (wheel, sdist):
+                shutil.copy2(file, keep)
+    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())
