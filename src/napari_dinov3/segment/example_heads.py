@@ -1,0 +1,91 @@
+"""Heads that keep examples: nearest prototypes, and trees grown again from their stored samples.
+
+Trees are not written to files node by node: their samples are, and growing them again from the same samples and seed takes
+about a second. So a probe file holds plain arrays only, whatever the head.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_dinov3.segment.heads import Arrays, FloatArray
+
+_SHARPNESS = 10.0  # cosine distances differ by tenths: this makes differences of log-probabilities out of them
+_SURE = 1e-3  # a tree's vote of 0 or 1 stands for at most these odds, so that interpolation stays finite
+
+
+class PrototypeHead:
+    """Nearest class mean by cosine similarity: works from one example a class.
+
+    Parameters
+    ----------
+    prototypes : (classes, dim) float32
+        Mean direction of the standardised samples of each class, of length 1.
+    """
+
+    def __init__(self, prototypes: FloatArray) -> None:
+        self.prototypes = np.asarray(prototypes, dtype=np.float32)
+
+    @classmethod
+    def fit(cls, features: FloatArray, codes: npt.NDArray[np.intp], weight: npt.NDArray[np.float64]) -> PrototypeHead:
+        """Average the directions of the samples of each class."""
+        directions = _unit(features) * weight.astype(np.float32)[:, None]
+        return cls(_unit(np.stack([directions[codes == code].mean(axis=0) for code in range(codes.max() + 1)])))
+
+    def scores(self, features: FloatArray) -> FloatArray:
+        """Score patches; see :class:`~napari_dinov3.segment.heads.Head`."""
+        cosines = _unit(features) @ self.prototypes.T * np.float32(_SHARPNESS)
+        return cosines[:, 1:] - cosines[:, :1] if len(self.prototypes) == 2 else cosines
+
+    def arrays(self) -> Arrays:
+        """Return the prototypes."""
+        return {"prototypes": self.prototypes}
+
+
+class TreeHead:
+    """Random forest or gradient boosting of scikit-learn.
+
+    Parameters
+    ----------
+    kind : {"forest", "boosting"}
+        Which.
+    features, codes, weight
+        Standardised samples, the class index and the weight of each.
+    seed : int
+        Grown trees are a function of samples and seed.
+    """
+
+    def __init__(
+        self, kind: Literal["forest", "boosting"], features: FloatArray, codes: npt.NDArray[np.intp],
+        weight: npt.NDArray[np.float64], seed: int,
+    ) -> None:
+        self.kind, self.seed = kind, seed
+        self._samples: Arrays = {"features": features, "codes": codes, "weight": weight}
+        self._model = _new_model(kind, seed).fit(features, codes, sample_weight=weight)
+
+    def scores(self, features: FloatArray) -> FloatArray:
+        """Score patches; see :class:`~napari_dinov3.segment.heads.Head`."""
+        votes = self._model.predict_proba(features)
+        logs = np.log(np.clip(votes, _SURE, 1)).astype(np.float32)
+        return logs[:, 1:] - logs[:, :1] if logs.shape[1] == 2 else logs
+
+    def arrays(self) -> Arrays:
+        """Return the samples and the seed."""
+        return {**self._samples, "seed": np.array(self.seed)}
+
+
+def _new_model(kind: str, seed: int) -> Any:
+    from sklearn import ensemble
+
+    if kind == "forest":
+        return ensemble.RandomForestClassifier(n_estimators=100, min_samples_leaf=2, n_jobs=-1, random_state=seed)
+    return ensemble.HistGradientBoostingClassifier(max_iter=150, learning_rate=0.1, l2_regularization=1.0, early_stopping=False,
+                                                   random_state=seed)
+
+
+def _unit(rows: FloatArray) -> FloatArray:
+    lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
+    return rows / np.maximum(lengths, np.float32(1e-12))

@@ -1,0 +1,207 @@
+"""Heads: what turns the features of a patch into one score a class.
+
+A head is fitted to standardised samples and keeps what it learned as plain arrays. Its scores are log-odds: one column for
+two classes (positive: the second class), one column a class otherwise. :func:`labels_of` and :func:`probabilities_of` read
+them, on the patch grid or after interpolation to pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+HeadName: TypeAlias = Literal["linear", "kernel", "boosting", "forest", "prototypes"]
+ClassWeight: TypeAlias = Literal["balanced"] | Mapping[int, float] | None
+Arrays: TypeAlias = dict[str, npt.NDArray[Any]]
+
+
+class Head(Protocol):
+    """A classifier of standardised patch features."""
+
+    def scores(self, features: FloatArray) -> FloatArray:
+        """Score patches.
+
+        Parameters
+        ----------
+        features : (n, dim) float32
+            Standardised features.
+
+        Returns
+        -------
+        scores : (n, 1) or (n, classes) float32
+            Log-odds of the second of two classes, or unnormalised log-probabilities of all classes.
+        """
+
+    def arrays(self) -> Arrays:
+        """Return what was learned as plain arrays, enough to rebuild the head."""
+
+
+def labels_of(scores: FloatArray) -> npt.NDArray[np.intp]:
+    """Choose the class of the highest score: ``(..., k)`` scores to ``(...)`` indices of classes."""
+    chosen: npt.NDArray[np.intp] = (scores[..., 0] > 0).astype(np.intp) if scores.shape[-1] == 1 else scores.argmax(axis=-1)
+    return chosen
+
+
+def probabilities_of(scores: FloatArray) -> FloatArray:
+    """Turn scores into probabilities: ``(..., k)`` to ``(..., classes)``, summing to 1."""
+    if scores.shape[-1] == 1:
+        second = 1 / (1 + np.exp(-np.clip(scores, -60, 60)))
+        return np.concatenate([1 - second, second], axis=-1)
+    exponents = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    probabilities: FloatArray = exponents / exponents.sum(axis=-1, keepdims=True)
+    return probabilities
+
+
+class LinearHead:
+    """Logistic regression.
+
+    Parameters
+    ----------
+    weights : (dim, k) float32
+        One column for two classes, else one a class.
+    bias : (k,) float32
+        Added to the scores.
+    """
+
+    def __init__(self, weights: FloatArray, bias: FloatArray) -> None:
+        self.weights = np.ascontiguousarray(weights, dtype=np.float32)
+        self.bias = np.asarray(bias, dtype=np.float32)
+
+    @classmethod
+    def fit(cls, features: FloatArray, codes: npt.NDArray[np.intp], *, weight: npt.NDArray[np.float64], strength: float,
+            start: LinearHead | None = None) -> LinearHead:
+        """Fit by L-BFGS, from an earlier solution if there is one of the same shape.
+
+        Parameters
+        ----------
+        features : (n, dim) float32
+            Standardised samples.
+        codes : (n,) ints
+            Class index of each, 0..k-1 with none missing.
+        weight : (n,) float64
+            Weight of each sample.
+        strength : float
+            Inverse of the L2 penalty (scikit-learn's ``C``).
+        start : LinearHead, optional
+            Where to start.
+        """
+        from sklearn.linear_model import LogisticRegression
+
+        model = LogisticRegression(C=strength, max_iter=300, tol=1e-3, warm_start=True)
+        columns = codes.max() + 1 if codes.max() > 1 else 1
+        if start is not None and start.weights.shape == (features.shape[1], columns):
+            model.coef_, model.intercept_ = start.weights.T.astype(features.dtype), start.bias.astype(features.dtype)
+            model.classes_ = np.arange(codes.max() + 1)
+        model.fit(features, codes, sample_weight=weight)
+        return cls(model.coef_.T, model.intercept_)
+
+    def scores(self, features: FloatArray) -> FloatArray:
+        """Score patches; see :class:`Head`."""
+        scores: FloatArray = features @ self.weights
+        scores += self.bias
+        return scores
+
+    def arrays(self) -> Arrays:
+        """Return weights and bias."""
+        return {"weights": self.weights, "bias": self.bias}
+
+
+class KernelHead:
+    """Kernel logistic regression with a Gaussian kernel on landmarks (Nystroem).
+
+    Parameters
+    ----------
+    landmarks : (m, dim) float32
+        Standardised samples the kernel is evaluated at.
+    weights : (m, k) float32
+        Weight of each landmark in the scores.
+    bias : (k,) float32
+        Added to the scores.
+    gamma : float
+        Kernel ``exp(-gamma * |x - landmark|**2)``.
+
+    Notes
+    -----
+    Scoring costs one matrix product of ``dim`` by ``m`` and ``m`` exponentials a patch, in blocks that stay in the cache.
+
+    References
+    ----------
+    .. [1] C. Williams, M. Seeger, "Using the Nystroem method to speed up kernel machines", NIPS 2000.
+    """
+
+    def __init__(self, landmarks: FloatArray, weights: FloatArray, bias: FloatArray, gamma: float) -> None:
+        self.landmarks = np.ascontiguousarray(landmarks, dtype=np.float32)
+        self.weights = np.ascontiguousarray(weights, dtype=np.float32)
+        self.bias = np.asarray(bias, dtype=np.float32)
+        self.gamma = float(gamma)
+
+    @classmethod
+    def fit(cls, features: FloatArray, codes: npt.NDArray[np.intp], *, weight: npt.NDArray[np.float64], strength: float,
+            landmarks: int, rng: np.random.Generator) -> KernelHead:
+        """Choose landmarks and width, then fit a logistic regression in the space they span.
+
+        Parameters
+        ----------
+        features, codes, weight, strength
+            As in :meth:`LinearHead.fit`.
+        landmarks : int
+            Most landmarks; drawn from the samples, the same number of each class as far as there are any.
+        rng : numpy Generator
+            Which samples become landmarks.
+        """
+        chosen = features[_even_choice(codes, landmarks, rng)]
+        distances = _squared_distances(chosen, chosen)
+        typical = float(np.median(distances[np.triu_indices(len(chosen), 1)])) if len(chosen) > 1 else 1.0
+        gamma = 1.0 / max(typical, 1e-6)
+        values, vectors = np.linalg.eigh(np.exp(-gamma * distances.astype(np.float64)))
+        kept = values > 1e-4 * values[-1]
+        whiten = (vectors[:, kept] / np.sqrt(values[kept])).astype(np.float32)
+        unit = cls(chosen, whiten, np.zeros(whiten.shape[1], np.float32), gamma)
+        linear = LinearHead.fit(unit.scores(features), codes, weight=weight, strength=strength)
+        return cls(chosen, whiten @ linear.weights, linear.bias, gamma)
+
+    def scores(self, features: FloatArray) -> FloatArray:
+        """Score patches; see :class:`Head`."""
+        # -gamma |x - l|^2 as one matrix product: [x, |x|^2, 1] @ [2 gamma l, -gamma, -gamma |l|^2]
+        norms = np.einsum("ij,ij->i", self.landmarks, self.landmarks)
+        ones = np.ones_like(norms)
+        right = self.gamma * np.concatenate([2 * self.landmarks.T, -ones[None], -norms[None]]).astype(np.float32)
+        out = np.empty((len(features), self.weights.shape[1]), np.float32)
+        for start in range(0, len(features), BLOCK):
+            block = features[start : start + BLOCK]
+            squares = np.einsum("ij,ij->i", block, block)[:, None]
+            left = np.concatenate([block, squares, np.ones_like(squares)], axis=1)
+            kernel = left @ right
+            np.exp(kernel, out=kernel)
+            np.matmul(kernel, self.weights, out=out[start : start + BLOCK])
+        out += self.bias
+        return out
+
+    def arrays(self) -> Arrays:
+        """Return landmarks, weights, bias and width."""
+        return {"landmarks": self.landmarks, "weights": self.weights, "bias": self.bias, "gamma": np.array(self.gamma)}
+
+
+BLOCK = 4096  # patches scored at once: the kernel block stays in the second-level cache
+
+
+def _squared_distances(a: FloatArray, b: FloatArray) -> FloatArray:
+    squares = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1)[None] - 2 * (a @ b.T)
+    return np.maximum(squares, 0, out=squares)
+
+
+def _even_choice(codes: npt.NDArray[np.intp], count: int, rng: np.random.Generator) -> npt.NDArray[np.intp]:
+    """Choose up to `count` samples, evenly over the classes, small classes whole."""
+    if len(codes) <= count:
+        return np.arange(len(codes))
+    order = rng.permutation(len(codes))
+    rank = np.empty(len(codes), np.intp)
+    for code in np.unique(codes):
+        mine = order[codes[order] == code]
+        rank[mine] = np.arange(len(mine))
+    # the lowest ranks first: one of each class, then the second of each class, and so on
+    return np.sort(order[np.argsort(rank[order], kind="stable")[:count]])
