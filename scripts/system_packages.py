@@ -13,14 +13,16 @@ import shutil
 import subprocess
 import sys
 
-# package: the library or program in it that a viewer (or the virtual screen) loads
+# package: the library or program in it that a viewer (or the virtual screen) loads. The library is what is asked for,
+# since newer releases bring some of them in a package of another name that stands in for the old one.
 NEEDED = {
     "xvfb": "xvfb-run",
     "xauth": "xauth",
     "libgl1": "libGL.so.1",
     "libegl1": "libEGL.so.1",
     "libopengl0": "libOpenGL.so.0",
-    "libgl1-mesa-dri": None,
+    "libgl1-mesa-dri": "",  # loaded by libGL out of its own folder; dpkg is asked for the package
+    "libglib2.0-0": "libglib-2.0.so.0",
     "libxkbcommon-x11-0": "libxkbcommon-x11.so.0",
     "libxcb-cursor0": "libxcb-cursor.so.0",
     "libxcb-icccm4": "libxcb-icccm.so.4",
@@ -40,14 +42,12 @@ def say(message: str) -> None:
     print(f"[system packages] {message}", flush=True)
 
 
-def debian_has(package: str) -> bool:
-    """Ask dpkg whether a package is installed."""
-    asked = subprocess.run(["dpkg-query", "-W", "-f", "${Status}", package], capture_output=True, text=True, check=False)
-    return asked.returncode == 0 and asked.stdout.endswith("ok installed")
-
-
-def loads(name: str) -> bool:
-    """Try to load a library, or to find a program."""
+def is_here(package: str) -> bool:
+    """Try to load the package's library, or to find its program; ask dpkg for a package that has neither."""
+    name = NEEDED[package]
+    if not name:
+        asked = subprocess.run(["dpkg-query", "-W", "-f", "${Status}", package], capture_output=True, text=True, check=False)
+        return asked.stdout.endswith("ok installed")
     if ".so" not in name:
         return shutil.which(name) is not None
     try:
@@ -73,12 +73,12 @@ def main() -> int:
     if not sys.platform.startswith("linux"):
         return 0
     if not (shutil.which("dpkg-query") and shutil.which("apt-get")):
-        missing = [name for name in NEEDED.values() if name and not loads(name)]
+        missing = [name for package, name in NEEDED.items() if name and not is_here(package)]
         if missing:
             say(f"A viewer needs these, which were not found here: {', '.join(missing)}.")
             say("Install the packages of your Linux that bring them; without them, what needs a screen is left out.")
         return 0
-    missing = [package for package in NEEDED if not debian_has(package)]
+    missing = [package for package in NEEDED if not is_here(package)]
     if not missing:
         return 0
     if os.geteuid() == 0:
