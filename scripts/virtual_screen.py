@@ -3,7 +3,8 @@
 On Linux the command runs under Xvfb, so that tests open their windows where nobody is disturbed and pictures come out
 the same everywhere; with ``--unless-screen`` only if there is no real screen. Elsewhere the command simply runs.
 
-The command finds ``NAPARI_DINOV3_SCREEN`` set to ``real``, ``virtual`` or ``none``.
+The command finds ``NAPARI_DINOV3_SCREEN`` set to ``real``, ``virtual``, ``none`` (Qt works without showing anything, a viewer
+does not) or ``no-qt`` (not even that).
 """
 
 from __future__ import annotations
@@ -16,24 +17,38 @@ import sys
 SIZE = "1600x1000x24"
 
 
+def has_screen() -> bool:
+    """Say whether there is a screen to show windows on."""
+    return not sys.platform.startswith("linux") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def without_screen() -> dict[str, str]:
+    """Find what can be done without any screen; return it as environment variables."""
+    print("[screen] There is no screen here and no xvfb-run: what needs a viewer is left out.", flush=True)
+    settings = {"NAPARI_DINOV3_SCREEN": "none", "QT_QPA_PLATFORM": "offscreen"}
+    probe = [sys.executable, "-c", "from qtpy.QtWidgets import QApplication; QApplication([])"]
+    if subprocess.call(probe, env={**os.environ, **settings}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) != 0:
+        print("[screen] Qt does not load either: what needs Qt is left out as well.", flush=True)
+        settings["NAPARI_DINOV3_SCREEN"] = "no-qt"
+        # pytest-qt ends the whole run when it finds no Qt
+        settings["PYTEST_ADDOPTS"] = f"{os.environ.get('PYTEST_ADDOPTS', '')} -p no:pytest-qt".strip()
+    return settings
+
+
 def main(arguments: list[str]) -> int:
     """Choose a screen and run the command on it; the answer is the command's exit status."""
     unless_screen = arguments[:1] == ["--unless-screen"]
     command = arguments[1:] if unless_screen else arguments
-    has_screen = not sys.platform.startswith("linux") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
     environment = dict(os.environ)
-    if sys.platform.startswith("linux") and not (unless_screen and has_screen) and shutil.which("xvfb-run"):
-        environment["NAPARI_DINOV3_SCREEN"] = "virtual"
+    if sys.platform.startswith("linux") and not (unless_screen and has_screen()) and shutil.which("xvfb-run"):
+        environment.update(NAPARI_DINOV3_SCREEN="virtual", QT_QPA_PLATFORM="xcb")
         # a Wayland session would take the windows away from the virtual screen
         environment.pop("WAYLAND_DISPLAY", None)
-        environment["QT_QPA_PLATFORM"] = "xcb"
         command = ["xvfb-run", "-a", "-s", f"-screen 0 {SIZE}", *command]
-    elif has_screen:
+    elif has_screen():
         environment["NAPARI_DINOV3_SCREEN"] = "real"
     else:
-        print("[screen] No screen and no xvfb-run here: what needs a viewer is left out.", flush=True)
-        environment["NAPARI_DINOV3_SCREEN"] = "none"
-        environment["QT_QPA_PLATFORM"] = "offscreen"
+        environment.update(without_screen())
     return subprocess.call(command, env=environment)
 
 

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+# set by scripts/virtual_screen.py: "none" where there is neither a screen nor Xvfb, "no-qt" where Qt cannot load either
+_SCREEN = os.environ.get("NAPARI_DINOV3_SCREEN", "")
+_NEEDS_VIEWER = {"make_napari_viewer", "make_napari_viewer_proxy"}
+_NEEDS_QT = _NEEDS_VIEWER | {"qapp", "qtbot", "qtmodeltester"}
+
+collect_ignore = ["widgets"] if _SCREEN == "no-qt" else []
 
 _SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -21,3 +29,12 @@ def shared_data() -> Callable[[str], Path]:
         return path
 
     return find
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a screen where there is none, so that everything else can still be checked."""
+    lacking = {"none": _NEEDS_VIEWER, "no-qt": _NEEDS_QT}.get(_SCREEN, set())
+    skip = pytest.mark.skip(reason="there is no screen here, not even a virtual one")
+    for item in items:
+        if lacking.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(skip)
