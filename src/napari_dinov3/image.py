@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -110,7 +110,7 @@ def as_planes(
 
     Parameters
     ----------
-    image : array-like or Planes
+    image : array-like, Planes or opened file
         2D ``(y, x)``, a stack ``(z or t, y, x)``, each optionally with a last RGB(A) axis or a channel axis. A list of arrays
         (or napari multiscale data) is a pyramid, finest first. A :class:`Planes` comes back as it is.
     axes : str, optional
@@ -143,8 +143,11 @@ def as_planes(
     """
     if isinstance(image, Planes):
         return image
+    if isinstance(image, HasPlanes):
+        _refuse_given(image, axes=axes, rgb=rgb, spacing=spacing, units=units, world_from_pixel=world_from_pixel)
+        return image.planes(channel=channel, level=level)
     array = _as_array(image, level, name)
-    axes = _resolve_axes(array.shape, axes, rgb, name)
+    axes = resolve_axes(array.shape, axes, rgb, name)
     array, axes = _pick_channel(array, axes, channel, name)
     array, axes = _drop_single_axes(array, axes)
     stack = [a for a in axes if a in STACK_AXES]
@@ -168,6 +171,22 @@ def as_planes(
         raise InputError(f"world_from_pixel has shape {matrix.shape}", "(4, 4) acts on (plane, row, col, 1)",
                          "Give a homogeneous 3D matrix, with an identity row and column for a single image")
     return Planes(array, "".join([*stack, "y", "x"]), spacing3, units3, matrix, name)
+
+
+@runtime_checkable
+class HasPlanes(Protocol):
+    """An image that knows its own axes and place, such as a file that has been opened."""
+
+    def planes(self, *, channel: int | Sequence[int] | None = None, level: int = 0) -> Planes:
+        """Give the planes of one channel (or of up to three as colours) at one pyramid level."""
+
+
+def _refuse_given(image: Any, **options: Any) -> None:
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        raise InputError(f"{', '.join(given)} given for {getattr(image, 'name', 'an image')!r}, which knows its own",
+                         "these facts given where the file is opened",
+                         f"Use for example napari_dinov3.read(path, {given[0]}=...)")
 
 
 def _as_array(image: Any, level: int, name: str) -> Any:
@@ -194,7 +213,8 @@ def _as_array(image: Any, level: int, name: str) -> Any:
     return image
 
 
-def _resolve_axes(shape: tuple[int, ...], axes: str | None, rgb: bool | None, name: str) -> str:
+def resolve_axes(shape: tuple[int, ...], axes: str | None, rgb: bool | None, name: str) -> str:
+    """Guess the axis letters of an array, or check those given; see :func:`as_planes`."""
     ndim = len(shape)
     if axes is None:
         if rgb is None:

@@ -1,0 +1,11 @@
+"""Read what people have, write what they need: lazily, with axes, spacing, units and provenance.
+
+One reader a format; :func:`read` finds the right one by what the path is and how it ends. Every write goes beside its place
+and is renamed when whole, and never onto an existing file unasked.
+"""
+
+from napari_dinov3.io.image_file import ImageFile
+from napari_dinov3.io.reading import read
+from napari_dinov3.io.writing import write, write_steps
+
+__all__ = ["ImageFile", "read", "write", "write_steps"]

@@ -1,0 +1,156 @@
+"""Find the reader for a path."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+from napari_dinov3.errors import FileFormatError, InputError
+from napari_dinov3.geometry import affine
+from napari_dinov3.io.image_file import ImageFile, Kind
+from napari_dinov3.io.units import PIXEL, unit_name
+
+_NUMPY = (".npy", ".npz")
+
+
+def read(
+    path: str | Path,
+    *,
+    series: int = 0,
+    axes: str | None = None,
+    spacing: float | Sequence[float] | None = None,
+    units: str | Sequence[str] | None = None,
+    kind: Kind | None = None,
+    stack_axis: Literal["z", "t"] = "z",
+) -> ImageFile:
+    """Open an image file, or a folder of slices, without reading its pixels.
+
+    Parameters
+    ----------
+    path : path-like
+        TIFF (OME, ImageJ, BigTIFF, pyramids), PNG, JPEG, BMP, ``.npy``, ``.npz``, or a folder of numbered slices.
+    series : int
+        Which image, where a file holds several.
+    axes : str, optional
+        One letter an array axis out of ``t z c y x s``, where the file does not say or is wrong.
+    spacing : float or floats, optional
+        World units between neighbours, one number for y and x, or one an axis of t, z, y, x; the file's by default, 1 where
+        it does not say.
+    units : str or strs, optional
+        Likewise; the file's by default, ``"pixel"`` where it does not say.
+    kind : {"image", "labels"}, optional
+        Whether the numbers are ids; as the file says by default, else image.
+    stack_axis : {"z", "t"}
+        What the order of files in a folder means.
+
+    Returns
+    -------
+    image : ImageFile
+        Goes into :func:`napari_dinov3.extract` and :func:`napari_dinov3.align_stack` as it is; ``.data`` is the lazy array.
+
+    Raises
+    ------
+    InputError
+        If there is nothing at the path, or no reader for it.
+    FileFormatError
+        If the file is damaged or not what its name says.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib, numpy as np, napari_dinov3 as nd
+    >>> path = pathlib.Path(tempfile.mkdtemp(), "stack.npy")
+    >>> np.save(path, np.zeros((4, 32, 48)))
+    >>> nd.read(path, spacing=(50, 4, 4), units="nanometer").axes
+    'zyx'
+    """
+    path = Path(path).expanduser().absolute()
+    if not path.exists():
+        raise InputError(f"There is nothing at {path}", "an image file or a folder of slices", "Check the path")
+    image = _open(path, series, stack_axis)
+    if axes is not None:
+        image = _with_axes(image, axes.lower())
+    if kind is not None:
+        image = replace(image, kind=kind)
+    return _with_spacing(image, spacing, units)
+
+
+def _open(path: Path, series: int, stack_axis: Literal["z", "t"]) -> ImageFile:
+    from napari_dinov3.io import raster, slices, tiff
+
+    suffix = path.suffix.lower()
+    if path.is_dir():
+        return slices.read_folder(path, stack_axis=stack_axis)
+    if path.stat().st_size == 0:
+        raise FileFormatError(f"{path.name} is empty", "a file with an image in it", "Copy it again")
+    if suffix in tiff.EXTENSIONS:
+        return tiff.read_tiff(path, series=series)
+    if suffix in raster.EXTENSIONS:
+        pixels = raster.read_picture(path)
+        return _plain(pixels, "yx" + "s" * (pixels.ndim - 2), path, suffix[1:].upper())
+    if suffix in _NUMPY:
+        array = raster.read_numpy(path)
+        return _numpy(array, path)
+    known = (*tiff.EXTENSIONS, *raster.EXTENSIONS, *_NUMPY)
+    raise InputError(f"{path.name} ends in {suffix or 'nothing'}", f"a folder of slices, or {', '.join(known)}",
+                     "Save it in one of these formats, for example as TIFF with Fiji")
+
+
+def _plain(array: Any, axes: str, path: Path, form: str) -> ImageFile:
+    space = [a for a in axes if a not in "cs"]
+    return ImageFile(levels=(array,), axes=axes, spacing=(1.0,) * len(space), units=(PIXEL,) * len(space),
+                     name=path.stem, path=path, facts=MappingProxyType({"format": form}))
+
+
+def _numpy(array: Any, path: Path) -> ImageFile:
+    """Take axes, spacing and units from the JSON file that :func:`~napari_dinov3.write` puts beside an array, if it is there."""
+    from napari_dinov3.image import resolve_axes
+    from napari_dinov3.io.plain_files import read_facts
+
+    known = read_facts(path)
+    axes = resolve_axes(array.shape, known.get("axes"), None, path.name)
+    image = _plain(array, axes, path, "numpy")
+    spacing, units = known.get("spacing", {}), known.get("units", {})
+    facts = {**image.facts, "provenance": known["provenance"]} if "provenance" in known else image.facts
+    place = known.get("world_from_pixel")
+    return replace(
+        image, spacing=tuple(spacing.get(a, 1.0) for a in image.space), units=tuple(units.get(a, PIXEL) for a in image.space),
+        kind=known.get("kind", "image"), facts=MappingProxyType(dict(facts)),
+        placement=place if place is not None and len(place) == len(image.space) + 1 else None,
+    )
+
+
+def _with_axes(image: ImageFile, axes: str) -> ImageFile:
+    from napari_dinov3.image import resolve_axes
+
+    resolve_axes(image.shape, axes, None, image.name)
+    known = dict(zip(image.space, zip(image.spacing, image.units, strict=True), strict=True))
+    space = [a for a in axes if a not in "cs"]
+    found = [known.get(a, (1.0, PIXEL)) for a in space]
+    return replace(image, axes=axes, spacing=tuple(f[0] for f in found), units=tuple(f[1] for f in found), placement=None,
+                   channel_names=image.channel_names if "c" in axes else ())
+
+
+def _with_spacing(image: ImageFile, spacing: float | Sequence[float] | None, units: str | Sequence[str] | None) -> ImageFile:
+    if spacing is not None:
+        values = _per_axis(image, "spacing", (spacing, spacing) if isinstance(spacing, int | float) else tuple(spacing), 1.0)
+        affine(values)
+        if min(values) < 0:
+            raise InputError(f"Spacing {values}", "positive numbers", "Give the distance between neighbours on each axis")
+        image = replace(image, spacing=tuple(float(v) for v in values), placement=None)
+    if units is not None:
+        names = _per_axis(image, "units", (units,) * len(image.space) if isinstance(units, str) else tuple(units), PIXEL)
+        image = replace(image, units=tuple(unit_name(n) for n in names))
+    return image
+
+
+def _per_axis(image: ImageFile, what: str, values: tuple[Any, ...], default: Any) -> tuple[Any, ...]:
+    count = len(image.space)
+    if len(values) == 2 and count > 2:
+        values = (*(default,) * (count - 2), *values)
+    if len(values) != count:
+        raise InputError(f"{what}={values} for {image.name!r} with axes {image.axes.upper()}",
+                         f"one value for each of {', '.join(image.space.upper())}", f"Give {count} values")
+    return values

@@ -1,0 +1,63 @@
+"""Names of length and time units: one spelling in this package, the spellings of file formats at its edge."""
+
+from __future__ import annotations
+
+import math
+
+PIXEL = "pixel"
+
+_SPELLINGS = {
+    "picometer": ("pm", "picometre"),
+    "angstrom": ("å", "a", "ångström"),
+    "nanometer": ("nm", "nanometre", "nanometers", "nanometres"),
+    "micrometer": ("µm", "μm", "um", "micron", "microns", "micrometre", "micrometers", "micrometres", r"\u00b5m", "�m"),
+    "millimeter": ("mm", "millimetre", "millimeters", "millimetres"),
+    "centimeter": ("cm", "centimetre"),
+    "meter": ("m", "metre", "meters", "metres"),
+    "inch": ("in", "inches", '"'),
+    "second": ("s", "sec", "seconds"),
+    "millisecond": ("ms", "msec", "milliseconds"),
+    "microsecond": ("µs", "μs", "us", "microseconds"),
+    "minute": ("min", "minutes"),
+    "hour": ("h", "hr", "hours"),
+    PIXEL: ("", "px", "pixels", "voxel", "reference frame"),
+}
+_KNOWN = {spelling: unit for unit, spellings in _SPELLINGS.items() for spelling in (unit, *spellings)}
+_OME = {
+    "picometer": "pm", "angstrom": "Å", "nanometer": "nm", "micrometer": "µm", "millimeter": "mm", "centimeter": "cm",
+    "meter": "m", "inch": "in", "second": "s", "millisecond": "ms", "microsecond": "µs", "minute": "min", "hour": "h",
+    PIXEL: "pixel",
+}
+
+
+def unit_name(spelling: str | None) -> str:
+    """Give a unit's one name in this package.
+
+    Parameters
+    ----------
+    spelling : str or None
+        As a file or a user writes it: ``"µm"``, ``"micron"``, ``"um"`` ...
+
+    Returns
+    -------
+    unit : str
+        ``"micrometer"`` and the like; ``"pixel"`` where it is unknown or missing.
+    """
+    if spelling is None:
+        return PIXEL
+    text = spelling.strip()
+    return _KNOWN.get(text, _KNOWN.get(text.lower(), PIXEL))
+
+
+def ome_unit(unit: str) -> str:
+    """Spell a unit as OME-XML does."""
+    return _OME[unit_name(unit)]
+
+
+def usable_spacing(value: float | str | None) -> float | None:
+    """Accept a spacing a file gives, or None where it is missing, not a number, not finite or not positive."""
+    try:
+        number = float(value) if value is not None else math.nan
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) and number > 0 else None

@@ -1,0 +1,45 @@
+"""A piece of work written down: one frozen config per task, an ordered recipe of them, JSON, and a plain Python script.
+
+A widget, the command line and a script describe what they did with the same configs; a :class:`Recipe` replays it without a
+GUI (:func:`run_recipe`) or turns it into a script that needs nothing but this package (:func:`to_python`).
+
+Conventions. A config holds the keyword options of one public function, under the same names and with the same defaults; a
+:class:`Step` says which named results go in and what the result is called. A dotted name such as ``cut.masks`` is a public
+attribute of an earlier result.
+"""
+
+from napari_dinov3.recipe.configs import (
+    CONFIGS,
+    AlignConfig,
+    ApplyConfig,
+    ExtractConfig,
+    PcaConfig,
+    ProbeConfig,
+    ReadConfig,
+    SimilarityConfig,
+    TaskConfig,
+    TokenCutConfig,
+    WriteConfig,
+)
+from napari_dinov3.recipe.recipe import Recipe, Step, load_recipe, run_recipe, run_recipe_steps, save_recipe, to_python
+
+__all__ = [
+    "CONFIGS",
+    "AlignConfig",
+    "ApplyConfig",
+    "ExtractConfig",
+    "PcaConfig",
+    "ProbeConfig",
+    "ReadConfig",
+    "Recipe",
+    "SimilarityConfig",
+    "Step",
+    "TaskConfig",
+    "TokenCutConfig",
+    "WriteConfig",
+    "load_recipe",
+    "run_recipe",
+    "run_recipe_steps",
+    "save_recipe",
+    "to_python",
+]
