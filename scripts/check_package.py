@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-import venv
 import zipfile
 from pathlib import Path
 
@@ -46,7 +45,7 @@ def complaints(wheel: Path, sdist: Path) -> list[str]:
 
 def try_wheel(wheel: Path, folder: Path) -> None:
     """Install the wheel into a fresh environment and use it there."""
-    venv.create(folder, with_pip=True)
+    run(sys.executable, "-m", "virtualenv", "--quiet", folder)
     programs = folder / ("Scripts" if sys.platform == "win32" else "bin")
     python = programs / "python"
     run(python, "-m", "pip", "install", "--quiet", wheel)
