@@ -1,0 +1,285 @@
+"""From an eigenvector to a mask and boxes: everything after the solve, quick enough to follow a slider.
+
+Conventions. One plane at a time, on the patch grid ``(rows, cols)``; radii and areas are in patches. Neighbours are 4-connected.
+Boxes are ``(row0, col0, row1, col1)``, the last row and column not included.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_dinov3.errors import InputError
+from napari_dinov3.segment.affinity import FloatArray
+
+BoolArray = npt.NDArray[np.bool_]
+Bipartition = Literal["mean", "median", "gap", "otsu"]
+Side = Literal["seed", "border", "bright", "dark", "click"]
+Component = Literal["seed", "largest", "all"]
+
+_GAP_TAIL = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class MaskOptions:
+    """How a mask is made from an eigenvector.
+
+    Parameters
+    ----------
+    bipartition : {"mean", "median", "gap", "otsu"}
+        Where the eigenvector is split: at its mean (the paper), its median, the middle of the largest gap between successive
+        values that leaves 1 % on either side, or between the two classes of Otsu's method.
+    side : {"seed", "border", "bright", "dark", "click"}
+        Which part is foreground: the one with the entry of largest magnitude (the paper), the one that touches the border less,
+        the one brighter or darker in the image, or the one under the click.
+    component : {"seed", "largest", "all"}
+        Which connected pieces of the foreground stay: the one that holds the seed (the paper), the largest, or all of them.
+    opening, closing : float
+        Radius in patches of a morphological opening (drops specks and thin bridges) and closing (bridges narrow gaps), in this
+        order, before components are chosen; 0 does nothing.
+    fill_holes : bool
+        Whether background enclosed by the mask joins it.
+    min_area : int
+        Pieces of fewer patches are dropped.
+    invert : bool
+        Whether the other side is taken.
+    click : (2,) floats, optional
+        Pixel (row, col) that belongs to the object; needed by ``side="click"``, and the seed of ``component="seed"``.
+    """
+
+    bipartition: Bipartition = "mean"
+    side: Side = "seed"
+    component: Component = "seed"
+    opening: float = 0.0
+    closing: float = 0.0
+    fill_holes: bool = False
+    min_area: int = 0
+    invert: bool = False
+    click: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("bipartition", Bipartition), ("side", Side), ("component", Component)):
+            if getattr(self, name) not in get_args(allowed):
+                raise InputError(f"{name}={getattr(self, name)!r}", f"one of {', '.join(get_args(allowed))}", "Choose another")
+        for name in ("opening", "closing", "min_area"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"{name}={getattr(self, name)}", "a number of patches, 0 or more", "Use 0 to switch it off")
+        if self.side == "click" and self.click is None:
+            raise InputError("side='click' without a click", "the pixel that belongs to the object",
+                             "Pass click=(row, col), or choose another side")
+
+
+class PlaneMask(NamedTuple):
+    """Mask of one plane on the patch grid.
+
+    ``mask``: (rows, cols) bool. ``seed``: (row, col) of the patch that stands for the object. ``threshold``: value at which
+    the eigenvector was split; foreground lies above it where ``above``.
+    """
+
+    mask: BoolArray
+    seed: tuple[int, int]
+    threshold: float
+    above: bool
+
+
+def plane_mask(
+    vector: FloatArray,
+    options: MaskOptions,
+    *,
+    valid: BoolArray | None = None,
+    intensity: FloatArray | None = None,
+    clicked: tuple[int, int] | None = None,
+) -> PlaneMask:
+    """Make the mask of one plane.
+
+    Parameters
+    ----------
+    vector : (rows, cols) float32
+        Eigenvector of the cut.
+    options : MaskOptions
+        The rules.
+    valid : (rows, cols) bool, optional
+        Patches that took part in the cut; the others are never foreground.
+    intensity : (rows, cols) float32, optional
+        Mean intensity of each patch; needed by ``side="bright"`` and ``"dark"``.
+    clicked : (2,) ints, optional
+        Patch under the click; needed by ``side="click"``.
+
+    Returns
+    -------
+    result : PlaneMask
+        The mask is empty where the eigenvector is constant: nothing stands out.
+    """
+    valid = np.ones(vector.shape, bool) if valid is None else valid
+    values = vector[valid]
+    if not values.size or values.min() == values.max():
+        return PlaneMask(np.zeros(vector.shape, bool), (0, 0), 0.0, True)
+    threshold = split_value(values, options.bipartition)
+    high = (vector > threshold) & valid
+    above = _foreground_is_above(vector, high, valid, options, intensity, clicked) != options.invert
+    side = high if above else valid & ~high
+    seed = clicked if clicked is not None and side[clicked] else _strongest(vector, side)
+    return PlaneMask(_clean(side, seed, options) & valid, seed, threshold, above)
+
+
+def split_value(values: npt.NDArray[np.floating], rule: Bipartition) -> float:
+    """Choose where a vector of values is split in two.
+
+    Parameters
+    ----------
+    values : (n,) floats
+        At least two different ones.
+    rule : {"mean", "median", "gap", "otsu"}
+        See :class:`MaskOptions`.
+
+    Returns
+    -------
+    threshold : float
+        The upper part is ``values > threshold``; neither part is empty, except at the median of values that are mostly equal.
+    """
+    if rule == "mean":
+        return float(values.mean(dtype=np.float64))
+    if rule == "median":
+        return float(np.median(values))
+    ordered = np.sort(values).astype(np.float64)
+    if rule == "gap":
+        tail = min(int(_GAP_TAIL * len(ordered)), (len(ordered) - 2) // 2)
+        steps = np.diff(ordered)[tail : len(ordered) - 1 - tail]
+        at = tail + int(steps.argmax())
+        return float(ordered[at] + ordered[at + 1]) / 2
+    # Otsu (1979), exactly, over all splits of the sorted values rather than over a histogram
+    low = np.arange(1, len(ordered))
+    sums = np.cumsum(ordered)[:-1]
+    difference = sums / low - (ordered.sum() - sums) / (len(ordered) - low)
+    between = low * (len(ordered) - low) * difference**2
+    between[np.diff(ordered) == 0] = -1
+    at = int(between.argmax())
+    return float(ordered[at] + ordered[at + 1]) / 2
+
+
+def boxes_of(mask: BoolArray, *, stride: float, first_centre: float, image_shape: tuple[int, int]) -> npt.NDArray[np.int32]:
+    """Draw a box around each piece of a mask.
+
+    Parameters
+    ----------
+    mask : (rows, cols) bool
+        On the patch grid.
+    stride, first_centre, image_shape
+        Where the patches lie, as in :class:`~napari_dinov3.features.feature_map.FeatureMap`.
+
+    Returns
+    -------
+    boxes : (n, 4) int32
+        ``row0, col0, row1, col1`` in pixels, the last ones not included; the largest piece first.
+    """
+    from scipy import ndimage
+
+    labels, count = ndimage.label(mask)
+    if not count:
+        return np.zeros((0, 4), np.int32)
+    areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+    found = ndimage.find_objects(labels)
+    grid = np.array([[found[i][0].start, found[i][1].start, found[i][0].stop, found[i][1].stop]
+                     for i in np.argsort(-areas, kind="stable")])
+    edges = np.ceil(first_centre + (grid - 0.5) * stride).astype(np.int32)
+    # the outermost patches answer for the pixels beyond them
+    edges[:, :2][grid[:, :2] == 0] = 0
+    for axis, side in ((2, 0), (3, 1)):
+        edges[grid[:, axis] == mask.shape[side], axis] = image_shape[side]
+    return np.clip(edges, 0, np.tile(image_shape, 2)).astype(np.int32)
+
+
+def patch_means(plane: npt.NDArray[np.generic], *, grid: tuple[int, int], stride: float, first_centre: float) -> FloatArray:
+    """Average an image plane over its patches.
+
+    Parameters
+    ----------
+    plane : (H, W) or (H, W, channels) array
+        Intensities; channels are averaged, NaN counts as 0.
+    grid : (2,) ints
+        Rows and columns of the patch grid.
+    stride, first_centre : float
+        Where the patches lie.
+
+    Returns
+    -------
+    means : (rows, cols) float32
+    """
+    values = np.nan_to_num(np.asarray(plane, dtype=np.float32))
+    values = values.mean(axis=2) if values.ndim == 3 else values
+    for axis in (0, 1):
+        length = values.shape[axis]
+        edges = np.ceil(first_centre + (np.arange(grid[axis] + 1) - 0.5) * stride).astype(int)
+        starts = np.clip(edges[:-1], 0, length - 1)
+        ends = np.clip(edges[1:], starts + 1, length)
+        total = np.concatenate([np.zeros_like(values.take([0], axis), np.float64), np.cumsum(values, axis, np.float64)], axis)
+        counts = (ends - starts).reshape([-1 if a == axis else 1 for a in (0, 1)])
+        values = ((total.take(ends, axis) - total.take(starts, axis)) / counts).astype(np.float32)
+    return values
+
+
+def _foreground_is_above(
+    vector: FloatArray, high: BoolArray, valid: BoolArray, options: MaskOptions,
+    intensity: FloatArray | None, clicked: tuple[int, int] | None,
+) -> bool:
+    if options.side == "click" and clicked is not None:
+        return bool(high[clicked])
+    low = valid & ~high
+    if options.side in ("bright", "dark") and intensity is not None and high.any() and low.any():
+        return bool(intensity[high].mean() > intensity[low].mean()) == (options.side == "bright")
+    if options.side == "border":
+        border = np.ones(vector.shape, bool)
+        border[1:-1, 1:-1] = False
+        above, below = int(np.count_nonzero(high & border)), int(np.count_nonzero(low & border))
+        if above != below:
+            return above < below
+    return bool(high[_strongest(vector, valid)])
+
+
+def _strongest(vector: FloatArray, among: BoolArray) -> tuple[int, int]:
+    row, col = np.unravel_index(int(np.where(among, np.abs(vector), -1).argmax()), vector.shape)
+    return int(row), int(col)
+
+
+def _clean(side: BoolArray, seed: tuple[int, int], options: MaskOptions) -> BoolArray:
+    from scipy import ndimage
+
+    mask = side
+    # beyond the plane lies more of the same (1 in erosions): a mask that touches the border is not eaten from there
+    if options.opening:
+        ball = _ball(options.opening)
+        mask = ndimage.binary_dilation(ndimage.binary_erosion(mask, ball, border_value=1), ball)
+    if options.closing:
+        ball = _ball(options.closing)
+        mask = ndimage.binary_erosion(ndimage.binary_dilation(mask, ball), ball, border_value=1)
+    mask = _components(mask, seed, options)
+    return ndimage.binary_fill_holes(mask) if options.fill_holes else mask
+
+
+def _components(mask: BoolArray, seed: tuple[int, int], options: MaskOptions) -> BoolArray:
+    from scipy import ndimage
+
+    if options.component == "all" and options.min_area <= 1:
+        return mask
+    labels, count = ndimage.label(mask)
+    if not count:
+        return mask
+    areas = np.bincount(labels.ravel(), minlength=count + 1)
+    areas[0] = 0
+    kept = areas >= max(1, options.min_area)
+    if options.component != "all":
+        # an opening may have dropped the seed itself; the largest piece then stands in for it
+        one = labels[seed] if options.component == "seed" and labels[seed] else int(areas.argmax())
+        kept &= np.arange(count + 1) == one
+    chosen: BoolArray = kept[labels]
+    return chosen
+
+
+def _ball(radius: float) -> BoolArray:
+    reach = int(np.floor(radius))
+    row, col = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    disc: BoolArray = row**2 + col**2 <= radius**2
+    return disc

@@ -1,0 +1,208 @@
+"""The eigenvectors of a normalised cut.
+
+Solve ``(D - A) v = lambda D v`` for the smallest eigenvalues after the trivial one (Shi and Malik 2000). With
+``M = D^-1/2 A D^-1/2`` this is the top of ``M``'s spectrum, ``lambda = 1 - mu`` and ``v = D^-1/2 z``. The first eigenvector of
+``M``, ``D^1/2 1``, is known and projected out, so that a block Lanczos iteration finds the rest from products with ``A`` alone.
+
+A block of vectors, rather than one, because one vector's Krylov space cannot see that an eigenvalue is double, which is just
+what makes a cut arbitrary; and a product with four vectors costs little more than with one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_dinov3.progress import Job, Progress
+from napari_dinov3.segment.affinity import Affinity, FloatArray
+
+_SMALL = 96  # patches up to which the dense solver is as quick
+# vectors multiplied at once; a power of two, for which the look-ups of bits are quickest
+_WIDTH = {"dense": 4, "sparse": 8, "bits": 8, "streamed": 8}
+_BASIS = 160  # most Lanczos vectors kept before a restart
+_PASSES = 200
+_FLOOR = 1e-5  # residual that single-precision products reach with certainty
+_RELATIVE_GAP = 0.01
+_LEAST_GAP = 2e-5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Eigenpairs:
+    """Eigenvectors of one graph.
+
+    Parameters
+    ----------
+    vectors : (n, k) float32
+        Generalised eigenvectors ``v``, second smallest eigenvalue first, scaled to ``v^T D v = 1``; the entry of largest
+        magnitude is positive. Zero where the graph has no such vector.
+    values : (k,) float64
+        Generalised eigenvalues ``lambda``, 0..1 and above; NaN where there is none.
+    well_posed : bool
+        Whether the second eigenvalue stands apart from the third, so that the cut is decided by the data.
+    passes : int
+        Products with the affinity that were needed.
+    """
+
+    vectors: FloatArray = field(repr=False)
+    values: npt.NDArray[np.float64]
+    well_posed: bool
+    passes: int
+
+
+def smallest_eigenpairs_steps(affinity: Affinity, k: int, *, start: FloatArray | None = None) -> Job[Eigenpairs]:
+    """Find the k eigenvectors after the trivial one.
+
+    Parameters
+    ----------
+    affinity : Affinity
+        The graph, n patches.
+    k : int
+        Number of eigenvectors, at least 1; two eigenvalues are always computed, to judge whether the cut is well posed.
+    start : (n, any) float32, optional
+        Guesses, for example the solution of a similar graph; speeds the search, does not change its result.
+
+    Returns
+    -------
+    pairs : Eigenpairs
+
+    Notes
+    -----
+    Block Lanczos with full reorthogonalisation and restarts on the best Ritz vectors. It stops when the residual of each wanted
+    vector is a thousandth of the gap to the next eigenvalue: the error of an eigenvector is about residual / gap.
+
+    References
+    ----------
+    Shi and Malik, "Normalized cuts and image segmentation", IEEE TPAMI 22 (2000), doi:10.1109/34.868688.
+    """
+    degree = affinity.degree
+    n = len(degree)
+    if n < 2 or affinity.density in (0.0, 1.0):
+        # one patch, nothing linked or everything linked: all directions are alike, and no vector is an answer
+        value = np.nan if n < 2 else 1.0 if affinity.density else _isolated_value(degree)
+        values = np.where(np.arange(k) < n - 1, value, np.nan)
+        return Eigenpairs(np.zeros((n, k), np.float32), values, False, 0)
+    scale = (1 / np.sqrt(degree)).astype(np.float32)[:, None]
+    wanted = min(max(k, 2), n - 1)
+    if n <= _SMALL:
+        mu, z, passes = (yield from _dense(affinity, scale, degree, wanted))
+    else:
+        mu, z, passes = (yield from _lanczos(affinity, scale, degree, wanted, start))
+    values = np.full(k, np.nan)
+    vectors = np.zeros((n, k), np.float32)
+    kept = min(k, wanted)
+    values[:kept] = 1 - mu[:kept]
+    vectors[:, :kept] = scale * z[:, :kept]
+    vectors *= np.where(vectors[np.abs(vectors).argmax(axis=0), np.arange(k)] < 0, -1, 1).astype(np.float32)
+    return Eigenpairs(vectors, values, _is_well_posed(1 - mu), passes)
+
+
+def _is_well_posed(values: npt.NDArray[np.float64]) -> bool:
+    if len(values) < 2:
+        return False
+    gap = values[1] - values[0]
+    return bool(gap > max(_LEAST_GAP, _RELATIVE_GAP * values[1]))
+
+
+def _isolated_value(degree: npt.NDArray[np.float64]) -> float:
+    """Eigenvalue of a graph without links, whose every row sums to the background plus 1."""
+    background = float(degree[0]) - 1
+    epsilon = background / (len(degree) - 1)
+    return 1 - (1 - epsilon) / float(degree[0])
+
+
+def _dense(affinity: Affinity, scale: FloatArray, degree: npt.NDArray[np.float64], k: int) -> Job[Any]:
+    n = len(scale)
+    matrix = (yield from affinity.dot_steps(np.eye(n, dtype=np.float32))).astype(np.float64)
+    matrix /= np.sqrt(degree[:, None] * degree)
+    first = np.sqrt(degree / degree.sum())
+    # moved to -2, below every eigenvalue of M, the trivial vector cannot mix with a second eigenvalue that is 0 too
+    mu, z = np.linalg.eigh((matrix + matrix.T) / 2 - 3 * np.outer(first, first))
+    return mu[::-1][:k], z[:, ::-1][:, :k].astype(np.float32), 1
+
+
+def _lanczos(
+    affinity: Affinity, scale: FloatArray, degree: npt.NDArray[np.float64], k: int, start: FloatArray | None
+) -> Job[Any]:
+    n, width = len(scale), max(_WIDTH[affinity.storage], k + 2)
+    known = np.empty((n, 1 + _BASIS + width), np.float32, order="F")
+    known[:, 0] = np.sqrt(degree / degree.sum())
+    first, basis = known[:, :1], known[:, 1:]
+    image = np.empty_like(basis, order="F")
+    size, passes = 0, 0
+    block = _starting_block(n, width, start)
+    small = np.zeros((0, 0))
+    while True:
+        block = _orthonormal(block, known[:, : 1 + size])
+        new = slice(size, size + block.shape[1])
+        product = yield from affinity.dot_steps(scale * block)
+        product *= scale
+        product -= first @ (first.T @ product)
+        basis[:, new], image[:, new] = block, product
+        size, passes = new.stop, passes + 1
+        small = _extend(small, basis[:, :size], image[:, new])
+        mu, rotation = np.linalg.eigh(small)
+        mu, rotation = mu[::-1], rotation[:, ::-1].astype(np.float32)
+        some = min(width, size)
+        ritz, image_ritz = basis[:, :size] @ rotation[:, :some], image[:, :size] @ rotation[:, :some]
+        rest = image_ritz - ritz * mu[:some].astype(np.float32)
+        error = np.linalg.norm(rest, axis=0)
+        yield Progress(passes, passes + 1, f"solving, residual {error[:k].max():.1e}")
+        if passes >= _PASSES or size >= n - 1 or np.all(error[:k] <= _tolerance(mu, k)):
+            return mu[:k].astype(np.float64), ritz[:, :k], passes
+        block = rest[:, error > _FLOOR / 10] if np.any(error > _FLOOR / 10) else rest
+        if size + width > _BASIS:
+            keep = min(size, 4 * width)
+            basis[:, :keep], image[:, :keep] = basis[:, :size] @ rotation[:, :keep], image[:, :size] @ rotation[:, :keep]
+            small, size = np.diag(mu[:keep]), keep
+
+
+def _tolerance(mu: npt.NDArray[Any], k: int) -> npt.NDArray[np.float64]:
+    """Residual below which each of the first k Ritz vectors is settled."""
+    padded = np.append(mu, -1.0)
+    gap = padded[:k] - padded[1 : k + 1]
+    gap = np.minimum(gap, np.append(np.inf, gap[:-1]))
+    tolerance: npt.NDArray[np.float64] = np.clip(1e-3 * gap, _FLOOR, 1e-3)
+    return tolerance
+
+
+def guess_from(unit: FloatArray) -> FloatArray:
+    """Guess eigenvectors from the features: about the first principal components, by two rounds of power iteration."""
+    centred = unit - unit.mean(axis=0)
+    block = np.random.default_rng(0).standard_normal((unit.shape[1], 8), dtype=np.float32)
+    for _ in range(2):
+        block = np.linalg.qr(centred.T @ (centred @ block))[0]
+    guess: FloatArray = (centred @ block).astype(np.float32, copy=False)
+    return guess
+
+
+def _starting_block(n: int, width: int, start: FloatArray | None) -> FloatArray:
+    random = np.random.default_rng(0).standard_normal((n, width), dtype=np.float32)
+    if start is None:
+        return random
+    guess = start[:, :width]
+    # a little noise in every direction: a guess that happens to lack a wanted vector must not hide it
+    guess = guess / np.maximum(np.linalg.norm(guess, axis=0), 1e-20) + 1e-3 / np.sqrt(n) * random[:, : guess.shape[1]]
+    return np.hstack([guess, random[:, guess.shape[1] :]]).astype(np.float32)
+
+
+def _orthonormal(block: FloatArray, against: FloatArray) -> FloatArray:
+    """Make a block orthonormal, and orthogonal to columns that are; twice, for single precision."""
+    for _ in range(2):
+        block = block / np.maximum(np.linalg.norm(block, axis=0), 1e-30)
+        block = block - against @ (against.T @ block)
+        block = np.linalg.qr(block)[0]
+    return block
+
+
+def _extend(small: npt.NDArray[Any], basis: FloatArray, new_image: FloatArray) -> npt.NDArray[Any]:
+    """Grow the projection of ``M`` onto the basis by the newest block."""
+    old, added = len(small), basis.T @ new_image
+    grown = np.zeros((basis.shape[1],) * 2)
+    grown[:old, :old] = small
+    grown[:, old:] = added
+    grown[old:, :old] = added[:old].T
+    grown[old:, old:] = (added[old:] + added[old:].T) / 2
+    return grown

@@ -1,0 +1,247 @@
+"""TokenCut: find what stands out in an image, without labels.
+
+Patches are linked where their features are alike, the graph is cut in two (:mod:`napari_dinov3.segment.solve`), and the part
+that stands out becomes a mask (:mod:`napari_dinov3.segment.masks`). The eigenvectors are kept, so that
+:meth:`TokenCut.with_masks` makes other masks from the same cut at once.
+
+References
+----------
+Wang et al., "Self-supervised transformers for unsupervised object discovery using normalized cut", CVPR 2022,
+arXiv:2202.11539.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_dinov3.errors import IllPosedWarning, InputError
+from napari_dinov3.features.feature_map import FeatureMap
+from napari_dinov3.image import Planes, as_planes
+from napari_dinov3.progress import Job, collect
+from napari_dinov3.segment.affinity import FloatArray
+from napari_dinov3.segment.masks import BoolArray, MaskOptions, boxes_of, patch_means, plane_mask
+from napari_dinov3.segment.solve import CutOptions, NormalisedCut, solve_steps
+from napari_dinov3.segment.upsample import upsample_nearest
+
+_CUT_NAMES = frozenset(item.name for item in fields(CutOptions))
+_MASK_NAMES = frozenset(item.name for item in fields(MaskOptions))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TokenCut:
+    """Masks of what stands out, and the cut they were made from.
+
+    Parameters
+    ----------
+    cut : NormalisedCut
+        Eigenvectors and eigenvalues of all planes.
+    options : MaskOptions
+        How the masks were made.
+    grid_masks : (planes, rows, cols) bool
+        Masks on the patch grid.
+    seeds : (planes, 2) int
+        Patch (row, col) that stands for the object of each plane.
+    thresholds : (planes,) float64
+        Value at which each eigenvector was split.
+    boxes : tuple of (n, 4) int32, one a plane
+        Box ``row0, col0, row1, col1`` in pixels around each piece of the mask, the largest first; last row and column excluded.
+    """
+
+    cut: NormalisedCut = field(repr=False)
+    options: MaskOptions
+    grid_masks: BoolArray = field(repr=False)
+    seeds: npt.NDArray[np.intp] = field(repr=False)
+    thresholds: npt.NDArray[np.float64] = field(repr=False)
+    boxes: tuple[npt.NDArray[np.int32], ...] = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.grid_masks)
+
+    @property
+    def eigenvectors(self) -> FloatArray:
+        """(planes, rows, cols, k) float32: generalised eigenvectors, the second smallest eigenvalue first."""
+        return self.cut.eigenvectors
+
+    @property
+    def eigenvalues(self) -> npt.NDArray[np.float64]:
+        """(planes, k): generalised eigenvalues; NaN where there is none."""
+        return self.cut.eigenvalues
+
+    @property
+    def well_posed(self) -> BoolArray:
+        """(planes,): whether the data decide the cut; where not, the mask is arbitrary."""
+        return self.cut.well_posed
+
+    @property
+    def tau(self) -> npt.NDArray[np.float64]:
+        """(planes,): threshold used on the cosine."""
+        return self.cut.tau
+
+    @property
+    def masks(self) -> BoolArray:
+        """(planes, H, W) bool: the masks at full size, made anew at each call; :meth:`mask` makes one."""
+        return np.stack([self.mask(index) for index in range(len(self))])
+
+    def mask(self, plane: int) -> BoolArray:
+        """Make the (H, W) mask of one plane; each patch fills its square of pixels."""
+        return upsample_nearest(self.grid_masks[plane], image_shape=self.cut.image_shape, stride=self.cut.stride,
+                                first_centre=self.cut.first_centre)
+
+    def with_masks(self, *, image: Any = None, **options: Any) -> TokenCut:
+        """Make other masks from the same cut.
+
+        Parameters
+        ----------
+        image : array-like or Planes, optional
+            The image; needed by ``side="bright"`` and ``"dark"``.
+        **options
+            Of :class:`~napari_dinov3.segment.masks.MaskOptions`; those not named stay as they are.
+
+        Returns
+        -------
+        cut : TokenCut
+        """
+        _check_names(options, _MASK_NAMES)
+        return make_masks(self.cut, replace(self.options, **options), image=image)
+
+
+def tokencut(features: FeatureMap | npt.ArrayLike, *, image: Any = None, **options: Any) -> TokenCut:
+    """Find what stands out in every plane.
+
+    Parameters
+    ----------
+    features : FeatureMap, or (planes, rows, cols, dim) or (rows, cols, dim) array-like
+        Patch features.
+    image : array-like or Planes, optional
+        The image the features come from; needed by ``side="bright"`` and ``"dark"`` only.
+    **options
+        Of :class:`~napari_dinov3.segment.solve.CutOptions` (``tau``, ``scaling``, ``weighting``, ...) and
+        :class:`~napari_dinov3.segment.masks.MaskOptions` (``bipartition``, ``side``, ``component``, ``opening``, ...).
+
+    Returns
+    -------
+    cut : TokenCut
+        ``.masks`` (planes, H, W) bool, ``.eigenvectors`` (planes, rows, cols, k), ``.boxes``, ``.well_posed``.
+
+    Warns
+    -----
+    IllPosedWarning
+        Where the second and third eigenvalue coincide: the cut, and the mask, are then arbitrary. Where nothing is linked, or
+        everything is, the mask is empty.
+
+    Raises
+    ------
+    InputError
+        For an unknown option, a value out of range, or features of another shape.
+
+    Examples
+    --------
+    >>> import numpy as np, napari_dinov3 as nd
+    >>> features = np.zeros((8, 8, 2), np.float32)
+    >>> features[..., 0] = 1
+    >>> features[2:5, 3:6] = (0, 1)
+    >>> nd.tokencut(features, tau=0.5).boxes[0].tolist()
+    [[32, 48, 80, 96]]
+    """
+    return collect(tokencut_steps(features, image=image, **options))
+
+
+def tokencut_steps(features: FeatureMap | npt.ArrayLike, *, image: Any = None, **options: Any) -> Job[TokenCut]:
+    """Run :func:`tokencut` as a job that reports its progress; same parameters."""
+    _check_names(options, _CUT_NAMES | _MASK_NAMES)
+    cut_options = CutOptions(**{name: value for name, value in options.items() if name in _CUT_NAMES})
+    mask_options = MaskOptions(**{name: value for name, value in options.items() if name in _MASK_NAMES})
+    if not isinstance(features, FeatureMap):
+        features = FeatureMap.from_array(features)
+    planes = _planes_for(image, mask_options, features.image_shape, len(features))
+    cut = yield from solve_steps(features, cut_options)
+    _warn_if_ill_posed(cut)
+    return make_masks(cut, mask_options, image=planes)
+
+
+def make_masks(cut: NormalisedCut, options: MaskOptions | None = None, *, image: Any = None) -> TokenCut:
+    """Make masks from a solved cut.
+
+    Parameters
+    ----------
+    cut : NormalisedCut
+        From :func:`~napari_dinov3.segment.solve.solve_steps`.
+    options : MaskOptions, optional
+        The paper's by default.
+    image : array-like or Planes, optional
+        Needed by ``side="bright"`` and ``"dark"``.
+
+    Returns
+    -------
+    result : TokenCut
+    """
+    options = MaskOptions() if options is None else options
+    image = _planes_for(image, options, cut.image_shape, len(cut))
+    where = {"stride": cut.stride, "first_centre": cut.first_centre}
+    grid = (cut.valid.shape[1], cut.valid.shape[2])
+    clicked = None if options.click is None else _patch_under(options.click, cut)
+    made = []
+    for index in range(len(cut)):
+        intensity = None if image is None else patch_means(image.plane(index), grid=grid, **where)
+        made.append(plane_mask(cut.eigenvectors[index, ..., 0], options, valid=cut.valid[index], intensity=intensity,
+                               clicked=clicked))
+    boxes = tuple(boxes_of(one.mask, image_shape=cut.image_shape, **where) for one in made)
+    return TokenCut(cut, options, np.stack([one.mask for one in made]), np.array([one.seed for one in made], np.intp),
+                    np.array([one.threshold for one in made]), boxes)
+
+
+def option_values(result: TokenCut) -> dict[str, Any]:
+    """List every option of a result by name, for provenance and recipes."""
+    return {**asdict(result.cut.options), **asdict(result.options)}
+
+
+def _planes_for(image: Any, options: MaskOptions, shape: tuple[int, int], count: int) -> Planes | None:
+    if options.side not in ("bright", "dark"):
+        return None
+    if image is None:
+        raise InputError(f"side={options.side!r} without an image", "the image whose brightness decides",
+                         "Pass image=..., or choose side='seed' or 'border'")
+    planes = as_planes(image)
+    if planes.shape != (count, *shape):
+        raise InputError(f"The image has planes, rows, cols {planes.shape}", f"{(count, *shape)}, as the features",
+                         "Pass the image the features were extracted from")
+    return planes
+
+
+def _patch_under(click: tuple[float, float], cut: NormalisedCut) -> tuple[int, int]:
+    height, width = cut.image_shape
+    row, col = click
+    if not (-0.5 <= row <= height - 0.5 and -0.5 <= col <= width - 0.5):
+        raise InputError(f"click={click}", f"a pixel of the image, rows 0..{height - 1}, cols 0..{width - 1}",
+                         "Click inside the image")
+    at = np.clip(np.rint((np.array(click) - cut.first_centre) / cut.stride), 0, np.array(cut.valid.shape[1:]) - 1)
+    return int(at[0]), int(at[1])
+
+
+def _check_names(options: dict[str, Any], known: frozenset[str]) -> None:
+    unknown = sorted(set(options) - known)
+    if unknown:
+        raise InputError(f"Unknown option {', '.join(unknown)}", f"one of {', '.join(sorted(known))}", "Check the spelling")
+
+
+def _warn_if_ill_posed(cut: NormalisedCut) -> None:
+    arbitrary = np.flatnonzero(~cut.well_posed)
+    if not len(arbitrary):
+        return
+    plane = arbitrary[0]
+    if not cut.valid[plane].any():
+        why = "no patch has a finite feature"
+    elif cut.density[plane] == 0:
+        why = "no two patches are linked: lower tau"
+    elif cut.density[plane] == 1:
+        why = "all patches are linked: raise tau, or the plane is uniform"
+    else:
+        first, second = [*cut.eigenvalues[plane], np.nan][:2]
+        why = f"its second and third eigenvalue nearly coincide ({first:.4g}, {second:.4g}): try another tau"
+    warnings.warn(f"The cut is ill posed on {len(arbitrary)} of {len(cut)} planes, so its mask is arbitrary. "
+                  f"Plane {plane}: {why}.", IllPosedWarning, stacklevel=3)
