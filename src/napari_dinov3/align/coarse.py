@@ -1,0 +1,201 @@
+"""Coarse alignment: where the moving image may lie, found without a starting guess.
+
+Candidates come from two sources, the normalised correlation of the channels of reduced images at every offset (for a list of
+rotations) and the correlation of patch features at every offset; the pixels of the reduced image then decide between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from napari_dinov3.align.channels import Channels, FloatArray, comparable_channels, shrink
+from napari_dinov3.align.correlation import OffsetScores, cross_correlate
+from napari_dinov3.align.refine import combined_agreement, overlay, pull_grey, refine
+from napari_dinov3.align.transforms import LinearModel, corners, rotation_matrix, scaled, translation_matrix
+from napari_dinov3.geometry import Matrix, transform_points
+
+THUMBNAIL = 192  # pixels on the long side: enough for the shapes of a section, a few milliseconds an angle
+MIN_OVERLAP = 0.3  # part of the smaller image
+NEAR_ANGLES = (0.0, -5.0, 5.0, -10.0, 10.0, -15.0, 15.0)
+ALL_ANGLES = tuple(float(a) for a in range(-175, 181, 5))
+_VERIFIED = 4
+_BLURRED, _SHARP = 2.0, 1.0
+_ROUGHLY = 0.1  # pixels of the thumbnail
+_SAME = 1.5  # pixels of the thumbnail: closer starts end in the same place
+
+
+class Candidate(NamedTuple):
+    """A possible pose. ``matrix``: fixed to moving. ``score``: 0..1, comparable within one search only."""
+
+    matrix: Matrix
+    score: float
+
+
+class Surface(NamedTuple):
+    """Agreement of two images at every offset.
+
+    ``score``: ``(R, C)`` float32, 0..1, 0 where too little overlaps. ``first``: ``(2,)`` ints, offset of ``[0, 0]``.
+    """
+
+    score: FloatArray
+    first: tuple[int, int]
+
+    def at(self, row: int, col: int) -> float:
+        """Score at an offset, 0 beyond the surface."""
+        i, j = row - self.first[0], col - self.first[1]
+        return float(self.score[i, j]) if 0 <= i < self.score.shape[0] and 0 <= j < self.score.shape[1] else 0.0
+
+    def peaks(self, count: int, apart: int) -> list[tuple[int, int, float]]:
+        """List the highest offsets, at least `apart` pixels from each other, as ``(row, col, score)``."""
+        left, found = self.score.copy(), []
+        for _ in range(count):
+            i, j = np.unravel_index(int(left.argmax()), left.shape)
+            if left[i, j] <= 0:
+                break
+            found.append((int(i) + self.first[0], int(j) + self.first[1], float(left[i, j])))
+            left[max(0, i - apart) : i + apart + 1, max(0, j - apart) : j + apart + 1] = 0
+        return found
+
+
+def thumbnail_factor(*shapes: tuple[int, ...], side: int = THUMBNAIL) -> int:
+    """Whole reduction factor that brings the longest side of all images to about `side` pixels."""
+    return max(1, int(np.ceil(max(max(shape[:2]) for shape in shapes) / side)))
+
+
+def correlation_surface(fixed: Channels, moving: Channels, *, min_overlap: float = MIN_OVERLAP) -> Surface:
+    """Correlate two images at every offset, normalised by what overlaps there.
+
+    Parameters
+    ----------
+    fixed, moving : Channels
+        Of images that may differ in size.
+    min_overlap : float
+        Part of the smaller image's known pixels that must overlap.
+
+    Returns
+    -------
+    surface : Surface
+        Intensity of either polarity and structure, combined as in
+        :func:`~napari_dinov3.align.refine.combined_agreement`.
+
+    References
+    ----------
+    .. [1] D. Padfield, "Masked object registration in the Fourier domain", IEEE Trans. Image Process. 21 (2012),
+       doi:10.1109/TIP.2011.2181402.
+    """
+    kf, km = fixed.known[..., None].astype(np.float32), moving.known[..., None].astype(np.float32)
+    overlap, first = cross_correlate(kf, km)
+    enough = overlap >= max(16.0, min_overlap * min(float(kf.sum()), float(km.sum())))
+    if not enough.any():
+        return Surface(np.zeros(overlap.shape, np.float32), first)
+    parts = []
+    for channels in (slice(0, 1), slice(1, 3)):
+        f, m = (np.moveaxis(c.values[channels] * c.known, 0, -1) for c in (fixed, moving))
+        cross, _ = cross_correlate(f, m)
+        ff, _ = cross_correlate((f * f).sum(-1, keepdims=True), km)
+        mm, _ = cross_correlate(kf, (m * m).sum(-1, keepdims=True))
+        energy = np.sqrt(np.maximum(ff * mm, 1e-12))
+        parts.append(np.where(enough & (energy > 1e-3), cross / np.maximum(energy, 1e-3), 0.0))
+    either, structure = np.abs(parts[0]), parts[1]
+    score = np.maximum(np.maximum(either, structure), 0.5 * (either + structure))
+    return Surface(np.where(enough, score, 0).astype(np.float32), first)
+
+
+def coarse_pose(
+    fixed: FloatArray,
+    moving: FloatArray,
+    *,
+    model: LinearModel,
+    angles: Sequence[float] = NEAR_ANGLES,
+    hints: Iterable[Matrix] = (),
+) -> Candidate:
+    """Find the moving image without a starting guess.
+
+    Parameters
+    ----------
+    fixed, moving : (rows, cols) float32
+        Grey images.
+    model : {"translation", "rigid", "similarity", "affine"}
+        What may change; rotations are searched for all but translation.
+    angles : floats
+        Rotations to try, in degrees, 0 first; none to try the hints alone.
+    hints : (3, 3) matrices
+        Further poses to try (from patch features, or the user); the unmoved pose is always tried.
+
+    Returns
+    -------
+    best : Candidate
+        Right to about a pixel of the reduced image where it is right at all.
+    """
+    factor = thumbnail_factor(fixed.shape, moving.shape)
+    small_fixed, small_moving = shrink(fixed, factor), shrink(moving, factor)
+    target = comparable_channels(small_fixed)
+    found: list[Candidate] = []
+    for angle in angles if model != "translation" else tuple(angles)[:1]:
+        found += _at_angle(target, small_moving, angle)
+    found.sort(key=lambda candidate: -candidate.score)
+    shortlist = [c.matrix for c in found[:_VERIFIED]]
+    shortlist = _distinct([*shortlist, *(scaled(hint, 1 / factor) for hint in hints), np.eye(3)], small_fixed.shape)
+    blurred = comparable_channels(small_fixed, sigma=_BLURRED)
+    freedom: LinearModel = "rigid" if model == "affine" else model
+    best = Candidate(np.eye(3), -1.0)
+    for start in shortlist:
+        matrix = refine(blurred, small_moving, start, model=freedom, sigma=_BLURRED, iterations=6, tolerance=_ROUGHLY)
+        matrix = refine(target, small_moving, matrix, model=freedom, sigma=_SHARP, iterations=3, tolerance=_ROUGHLY)
+        score = _verified(target, small_moving, matrix)
+        if score > best.score:
+            best = Candidate(matrix, score)
+    return Candidate(scaled(best.matrix, factor), best.score)
+
+
+def feature_hints(scores: OffsetScores, stride: float, *, count: int = 3) -> list[Matrix]:
+    """Turn the correlation of patch features into translations in pixels.
+
+    Parameters
+    ----------
+    scores : OffsetScores
+        Of two grids of equal stride.
+    stride : float
+        Pixels between patches.
+    count : int
+        How many peaks to hand on.
+    """
+    enough = scores.overlap >= MIN_OVERLAP * scores.overlap.max()
+    surface = Surface(np.where(enough, np.nan_to_num(scores.mean), 0).astype(np.float32), scores.first)
+    return [translation_matrix(row * stride, col * stride) for row, col, _ in surface.peaks(count, apart=2)]
+
+
+def _at_angle(target: Channels, moving: FloatArray, angle: float) -> list[Candidate]:
+    centre = ((moving.shape[0] - 1) / 2, (moving.shape[1] - 1) / 2)
+    turn = rotation_matrix(angle, centre)
+    turned = moving if angle == 0 else pull_grey(moving, turn, shape=(moving.shape[0], moving.shape[1]))
+    surface = correlation_surface(target, comparable_channels(turned))
+    apart = max(2, min(moving.shape) // 16)
+    return [Candidate(turn @ translation_matrix(r, c), s) for r, c, s in surface.peaks(2, apart)]
+
+
+def _distinct(matrices: Iterable[Matrix], shape: tuple[int, ...]) -> list[Matrix]:
+    """Drop starts that lie where an earlier one does."""
+    points, kept = corners((shape[0], shape[1])), list[Matrix]()
+    for matrix in matrices:
+        at = transform_points(matrix, points)
+        if all(np.abs(transform_points(other, points) - at).max() > _SAME for other in kept):
+            kept.append(matrix)
+    return kept
+
+
+def _verified(target: Channels, moving: FloatArray, matrix: Matrix) -> float:
+    now = overlay(target, moving, matrix)
+    smaller = min(np.count_nonzero(target.known), np.count_nonzero(np.isfinite(moving)))
+    if np.count_nonzero(now.known) < MIN_OVERLAP * 0.5 * smaller or not _plausible(matrix):
+        return 0.0
+    return combined_agreement(now.agreement)
+
+
+def _plausible(matrix: Matrix) -> bool:
+    """Sections neither collapse nor blow up."""
+    stretch = np.linalg.svd(matrix[:2, :2], compute_uv=False)
+    return bool(stretch.min() > 0.4 and stretch.max() < 2.5)

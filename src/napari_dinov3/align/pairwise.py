@@ -1,0 +1,377 @@
+"""Align one image to another: coarse, then to a fraction of a pixel, or a refusal.
+
+Coarse poses come from patch features and from reduced images (:mod:`~napari_dinov3.align.coarse`); the pixels refine them
+level by level (:mod:`~napari_dinov3.align.refine`); a null test decides whether the result may be used
+(:mod:`~napari_dinov3.align.quality`). The convention of :mod:`~napari_dinov3.align.transforms` holds: fixed to moving.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_dinov3.align.channels import FloatArray, comparable_channels, grey, shrink
+from napari_dinov3.align.coarse import (
+    ALL_ANGLES,
+    NEAR_ANGLES,
+    Candidate,
+    coarse_pose,
+    feature_hints,
+    thumbnail_factor,
+)
+from napari_dinov3.align.correlation import offset_scores
+from napari_dinov3.align.elastic import SplineField
+from napari_dinov3.align.quality import NO_MATCH, MatchQuality, match_quality
+from napari_dinov3.align.refine import combined_agreement, overlay, refine
+from napari_dinov3.align.transforms import MODELS, LinearModel, Model, Points, check_model, layer_affine, scaled
+from napari_dinov3.align.warp import warp
+from napari_dinov3.backbones.base import Backbone
+from napari_dinov3.errors import InputError
+from napari_dinov3.geometry import Matrix, transform_points
+from napari_dinov3.image import Planes, as_planes
+from napari_dinov3.progress import Job, Progress, collect
+
+WORKING_SIDE = 1024
+FEATURE_GRID = 64
+SMALLEST_SIDE = 16
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PairAlignment:
+    """How one image lies on another.
+
+    Parameters
+    ----------
+    matrix : (3, 3) float64
+        Fixed to moving, in pixels ``(row, col, 1)``. A guess not to be used where `refused`.
+    field : SplineField or None
+        Elastic displacement added after the matrix.
+    model : str
+        What was fitted.
+    fixed_shape, moving_shape : (2,) ints
+        Rows and columns of either image.
+    match : MatchQuality
+        The null test.
+    reason : str
+        Why the pair is refused; empty where it is not.
+    backbone : str
+        Whose features took part; empty for pixels alone.
+    """
+
+    matrix: Matrix
+    field: SplineField | None = field(repr=False)
+    model: Model
+    fixed_shape: tuple[int, int]
+    moving_shape: tuple[int, int]
+    match: MatchQuality
+    reason: str = ""
+    backbone: str = ""
+
+    @property
+    def refused(self) -> bool:
+        """Whether these two images do not match."""
+        return bool(self.reason)
+
+    @property
+    def quality(self) -> float:
+        """Standard deviations by which the match exceeds wrong offsets of the same pair; below 5 it is refused."""
+        return self.match.z
+
+    @property
+    def layer_affine(self) -> Matrix:
+        """(3, 3) affine that shows the moving image in the fixed image's pixels (the linear part of an elastic fit)."""
+        return layer_affine(self.matrix)
+
+    def map_points(self, points: npt.ArrayLike) -> Points:
+        """Find where places of the fixed image lie in the moving image.
+
+        Parameters
+        ----------
+        points : (N, 2) array-like
+            ``(row, col)`` in pixels of the fixed image.
+
+        Returns
+        -------
+        points : (N, 2) float64
+            ``(row, col)`` in pixels of the moving image.
+
+        Raises
+        ------
+        InputError
+            If the pair was refused.
+        """
+        self._must_match()
+        at = np.asarray(points, np.float64).reshape(-1, 2)
+        mapped = transform_points(self.matrix, at)
+        return mapped if self.field is None else mapped + self.field.at(at)
+
+    def apply(self, moving: Any, *, order: int | None = None, fill: float = 0) -> npt.NDArray[Any]:
+        """Pull the moving image, or anything drawn on it, onto the fixed image.
+
+        Parameters
+        ----------
+        moving : (rows, cols) or (rows, cols, channels) array-like
+            The moving image, another channel of it, or its labels.
+        order : int, optional
+            0 nearest (labels), 1 linear, 3 cubic; by default 0 for bool and 32/64-bit integers, else 3.
+        fill : float
+            Value where the moving image has nothing.
+
+        Returns
+        -------
+        aligned : (rows, cols[, channels])
+            Of the fixed image's size and the moving image's type.
+
+        Raises
+        ------
+        InputError
+            If the pair was refused, or `moving` has another size than the image that was aligned.
+        """
+        self._must_match()
+        image = np.asarray(moving)
+        if image.shape[:2] != self.moving_shape:
+            raise InputError(f"An image of {image.shape[:2]} pixels", f"the moving image's {self.moving_shape}",
+                             "Apply the alignment to an image of the same size")
+        return warp(image, self.matrix, field=self.field, shape=self.fixed_shape, order=order, fill=fill)
+
+    def _must_match(self) -> None:
+        if self.refused:
+            raise InputError(self.reason, "two images that show the same place",
+                             "Check 'refused' first, choose other images, or give landmarks to start from")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Section:
+    """One image as the matcher sees it.
+
+    Parameters
+    ----------
+    image : (rows, cols) float32
+        Grey, reduced by `factor` for work; NaN where there is nothing.
+    factor : int
+        Full pixels a working pixel.
+    shape : (2,) ints
+        Full rows and columns.
+    features : (rows, cols, dim) float32 or None
+        Patch features, and `stride`: working pixels between patches.
+    """
+
+    image: FloatArray = field(repr=False)
+    factor: int
+    shape: tuple[int, int]
+    features: FloatArray | None = field(default=None, repr=False)
+    stride: float = 1.0
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to align: too small, or without contrast."""
+        finite = self.image[np.isfinite(self.image)]
+        return min(self.image.shape) < SMALLEST_SIDE or finite.size < SMALLEST_SIDE**2 or float(np.ptp(finite)) == 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fit:
+    """What :func:`fit_sections` found, in full pixels."""
+
+    matrix: Matrix
+    match: MatchQuality
+
+
+def align_pair(fixed: Any, moving: Any, *, model: Model = "affine", **options: Any) -> PairAlignment:
+    """Align a moving image to a fixed one.
+
+    Parameters
+    ----------
+    fixed, moving : (rows, cols) or (rows, cols, 3) array-like, or Planes of one plane
+        Images, of any type and not necessarily of equal size or modality.
+    model : {"translation", "rigid", "similarity", "affine", "elastic"}
+        What may change.
+    **options
+        Of :func:`align_pair_steps`.
+
+    Returns
+    -------
+    pair : PairAlignment
+        ``.map_points``, ``.apply``, ``.quality``; check ``.refused`` before use.
+
+    Examples
+    --------
+    >>> import numpy as np, napari_dinov3 as nd
+    >>> fixed = nd.synthetic.em(planes=1, size=128).images[0]
+    >>> moving = np.roll(fixed, (5, -3), (0, 1))
+    >>> pair = nd.align_pair(fixed, moving, model="translation", backbone=None)
+    >>> pair.map_points([[60, 60]]).round(1)
+    array([[65., 57.]])
+    """
+    return collect(align_pair_steps(fixed, moving, model=model, **options))
+
+
+def align_pair_steps(
+    fixed: Any,
+    moving: Any,
+    *,
+    model: Model = "affine",
+    backbone: str | Backbone | None = "auto",
+    rotation: float | None = None,
+) -> Job[PairAlignment]:
+    """Align a pair in steps; see :func:`align_pair`.
+
+    Parameters
+    ----------
+    fixed, moving, model
+        As there.
+    backbone : str, Backbone or None
+        Whose patch features propose poses; None for pixels alone.
+    rotation : float, optional
+        Largest rotation to look for, in degrees. By default up to 15, and all of 180 if nothing within 15 is accepted.
+
+    Yields
+    ------
+    Progress
+
+    Returns
+    -------
+    pair : PairAlignment
+    """
+    check_model(model, MODELS)
+    planes = [_single(image, name) for image, name in ((fixed, "fixed image"), (moving, "moving image"))]
+    factor = thumbnail_factor(*(p.shape[1:] for p in planes), side=WORKING_SIDE)
+    sections = []
+    for step, plane in enumerate(planes):
+        yield Progress(step, 4, f"Features of the {plane.name}")
+        sections.append(prepare_section(plane.plane(0), factor=factor, backbone=backbone))
+    yield Progress(2, 4, "Coarse pose and refinement")
+    linear: LinearModel = "affine" if model == "elastic" else model
+    fit = fit_sections(sections[0], sections[1], model=linear, rotation=rotation)
+    yield Progress(4, 4, "Aligned")
+    name = "" if backbone is None else (backbone if isinstance(backbone, str) else backbone.facts.name)
+    return PairAlignment(
+        matrix=fit.matrix, field=None, model=model, fixed_shape=sections[0].shape, moving_shape=sections[1].shape,
+        match=fit.match, reason=fit.match.reason(), backbone=name,
+    )
+
+
+def prepare_section(
+    plane: npt.NDArray[Any], *, factor: int = 1, backbone: str | Backbone | None = "auto"
+) -> Section:
+    """Reduce a plane to what the matcher needs.
+
+    Parameters
+    ----------
+    plane : (rows, cols) or (rows, cols, 3)
+        Raw pixels.
+    factor : int
+        Full pixels a working pixel.
+    backbone : str, Backbone or None
+        Whose patch features to extract.
+    """
+    image = shrink(grey(plane), factor)
+    section = Section(image, factor, (int(plane.shape[0]), int(plane.shape[1])))
+    if backbone is None or section.empty:
+        return section
+    from napari_dinov3.backbones.registry import load_backbone
+    from napari_dinov3.features.extract import extract
+
+    model = load_backbone(backbone) if isinstance(backbone, str) else backbone
+    reduce = max(1, round(max(image.shape) / (FEATURE_GRID * max(model.stride, 4))))
+    small = shrink(image, reduce)
+    if min(small.shape) < SMALLEST_SIDE:
+        return section
+    features = extract(np.nan_to_num(small, nan=0.0), backbone=model)
+    keep = max(1, int(np.ceil(max(features.grid) / FEATURE_GRID)))
+    grid = _pool(features.plane(0), keep)
+    return Section(image, factor, section.shape, grid, features.stride * reduce * keep)
+
+
+def fit_sections(
+    fixed: Section,
+    moving: Section,
+    *,
+    model: LinearModel,
+    rotation: float | None = None,
+    hint: Matrix | None = None,
+) -> Fit:
+    """Fit a linear transform to two prepared sections.
+
+    Parameters
+    ----------
+    fixed, moving : Section
+        Of equal `factor`.
+    model : {"translation", "rigid", "similarity", "affine"}
+        What may change.
+    rotation : float, optional
+        As in :func:`align_pair_steps`.
+    hint : (3, 3) float64, optional
+        Where the moving section is expected, in full pixels. If the match there is accepted, nothing else is tried.
+
+    Returns
+    -------
+    fit : Fit
+        Fixed to moving, in full pixels.
+    """
+    if fixed.empty or moving.empty:
+        return Fit(np.eye(3), NO_MATCH)
+    hints = [] if hint is None else [scaled(hint, 1 / fixed.factor)]
+    attempts: list[tuple[Sequence[float], list[Matrix]]] = [((), hints)] if hints else []
+    near, wide = _angles(rotation)
+    attempts.append((near, hints + _feature_hints(fixed, moving)))
+    if wide and model != "translation":
+        attempts.append((wide, hints))
+    best = Fit(np.eye(3), NO_MATCH)
+    for angles, starts in attempts:
+        coarse = coarse_pose(fixed.image, moving.image, model=model, angles=angles, hints=starts)
+        fit = _refined(fixed, moving, coarse, model)
+        if fit.match.z > best.match.z:
+            best = fit
+        if best.match.accepted:
+            break
+    return Fit(scaled(best.matrix, fixed.factor), best.match)
+
+
+def _refined(fixed: Section, moving: Section, coarse: Candidate, model: LinearModel) -> Fit:
+    """Refine level by level; a level that makes the agreement worse is not taken."""
+    matrix = coarse.matrix
+    level = max(1, thumbnail_factor(fixed.image.shape, moving.image.shape) // 2)
+    for factor in dict.fromkeys((level, 1)):
+        target, image = comparable_channels(shrink(fixed.image, factor)), shrink(moving.image, factor)
+        start = scaled(matrix, 1 / factor)
+        refined = refine(target, image, start, model=model)
+        before, after = (combined_agreement(overlay(target, image, m).agreement) for m in (start, refined))
+        if after >= before:
+            matrix = scaled(refined, factor)
+    return Fit(matrix, match_quality(fixed.image, moving.image, matrix))
+
+
+def _feature_hints(fixed: Section, moving: Section) -> list[Matrix]:
+    if fixed.features is None or moving.features is None or fixed.stride != moving.stride:
+        return []
+    return feature_hints(offset_scores(fixed.features, moving.features), fixed.stride)
+
+
+def _angles(rotation: float | None) -> tuple[tuple[float, ...], Sequence[float]]:
+    if rotation is None:
+        return NEAR_ANGLES, ALL_ANGLES
+    if not 0 <= rotation <= 180:
+        raise InputError(f"rotation={rotation}", "degrees, 0..180", "Give the largest rotation to look for")
+    return tuple(a for a in sorted({*NEAR_ANGLES, *ALL_ANGLES}, key=abs) if abs(a) <= rotation + 2.5), ()
+
+
+def _pool(grid: FloatArray, factor: int) -> FloatArray:
+    """Average features over blocks of patches, so that the grid stays small."""
+    if factor == 1:
+        return grid
+    rows, cols = (n // factor for n in grid.shape[:2])
+    blocks = grid[: rows * factor, : cols * factor].reshape(rows, factor, cols, factor, -1)
+    return np.asarray(blocks.mean(axis=(1, 3)), np.float32)
+
+
+def _single(image: Any, name: str) -> Planes:
+    planes = as_planes(image, name=name)
+    if len(planes) != 1:
+        raise InputError(f"The {name} has {len(planes)} planes", "a single plane",
+                         "Choose one plane, or use align_stack for a stack")
+    return planes

@@ -1,0 +1,233 @@
+"""Sub-pixel refinement of a linear transform on the pixels.
+
+The moving image is pulled back through the current transform and both are turned into comparable channels. The remaining
+displacement ``v(p) = J(p) delta`` solves ``W(p) + grad . v(p) = F(p)`` in the weighted least-squares sense, with the mean of
+both images' gradients (second-order accurate, and noise in them does not shorten the step), Huber weights for what does not
+fit, and each channel weighed by how well it agrees. The transform is composed, never added, so a rigid one stays rigid.
+
+References
+----------
+.. [1] E. Malis, "Improving vision-based control using efficient second-order minimization techniques", ICRA 2004,
+   doi:10.1109/ROBOT.2004.1308092.
+.. [2] S. Baker, I. Matthews, "Lucas-Kanade 20 years on: a unifying framework", IJCV 56 (2004),
+   doi:10.1023/B:VISI.0000011205.11775.fd.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_dinov3.align.channels import Channels, FloatArray, comparable_channels
+from napari_dinov3.align.elastic import SplineField
+from napari_dinov3.align.transforms import LinearModel, corners
+from napari_dinov3.align.warp import inside, warp
+from napari_dinov3.geometry import Matrix, transform_points
+
+CONVERGED = 2e-3  # pixels
+_HUBER = 1.5
+_MIN_PIXELS = 64
+_STEEPEST = 50.0  # weight of a channel that agrees (almost) perfectly, against 1 for one at r = 0.7
+
+
+class Overlap(NamedTuple):
+    """The moving image in the fixed frame, ready to be compared.
+
+    ``fixed``, ``moving``: channels on the fixed grid. ``known``: where both can be trusted. ``agreement``: ``(3,)`` signed
+    correlation of each channel there.
+    """
+
+    fixed: FloatArray
+    moving: FloatArray
+    known: npt.NDArray[np.bool_]
+    agreement: npt.NDArray[np.float64]
+
+
+def overlay(
+    fixed: Channels, moving: FloatArray, matrix: Matrix, *, field: SplineField | None = None, sigma: float = 1.0
+) -> Overlap:
+    """Pull the moving image back and compare it channel by channel.
+
+    Parameters
+    ----------
+    fixed : Channels
+        Of the fixed image, with the same `sigma`.
+    moving : (rows, cols) float32
+        Grey moving image.
+    matrix, field
+        The transform so far, fixed to moving.
+    sigma : float
+        Smoothing of the channels, pixels.
+    """
+    shape = (fixed.known.shape[0], fixed.known.shape[1])
+    pulled = pull_grey(moving, matrix, field=field, shape=shape)
+    channels = comparable_channels(pulled, sigma=sigma)
+    known = fixed.known & channels.known
+    return Overlap(fixed.values, channels.values, known, agreement(fixed.values, channels.values, known))
+
+
+def pull_grey(
+    moving: FloatArray, matrix: Matrix, *, field: SplineField | None = None, shape: tuple[int, int]
+) -> FloatArray:
+    """Pull a grey image back, NaN where the moving image has nothing."""
+    size = (moving.shape[0], moving.shape[1])
+    finite = np.isfinite(moving)
+    there = inside(size, matrix, field=field, shape=shape)
+    if not finite.all():
+        there &= warp(~finite, matrix, field=field, shape=shape, fill=1) == 0
+        moving = np.where(finite, moving, moving[finite].mean() if finite.any() else 0).astype(np.float32)
+    pulled = warp(moving, matrix, field=field, shape=shape, order=3)
+    pulled[~there] = np.nan
+    return np.asarray(pulled, np.float32)
+
+
+def agreement(
+    fixed: FloatArray, moving: FloatArray, known: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float64]:
+    """Correlate each channel over the known pixels.
+
+    Returns
+    -------
+    agreement : (3,) float64
+        -1..1. The gradient channels share one value: their complex correlation's real part.
+    """
+    if np.count_nonzero(known) < _MIN_PIXELS:
+        return np.zeros(len(fixed))
+    f, w = fixed[:, known].astype(np.float64), moving[:, known].astype(np.float64)
+    f[0] -= f[0].mean()
+    w[0] -= w[0].mean()
+    cross, ff, ww = (f * w).sum(axis=1), (f * f).sum(axis=1), (w * w).sum(axis=1)
+    grouped = [(cross[:1].sum(), ff[:1].sum(), ww[:1].sum()), (cross[1:].sum(), ff[1:].sum(), ww[1:].sum())]
+    values = [float(c / math.sqrt(a * b)) if a > 0 and b > 0 else 0.0 for c, a, b in grouped]
+    return np.array([values[0], values[1], values[1]])
+
+
+def combined_agreement(values: npt.NDArray[np.float64]) -> float:
+    """Sum up the channels' agreement in one number, 0..1: intensity of either polarity, or structure if that is better."""
+    return float(max(abs(values[0]), values[1], 0.5 * (abs(values[0]) + values[1])))
+
+
+def refine(
+    fixed: Channels,
+    moving: FloatArray,
+    matrix: Matrix,
+    *,
+    model: LinearModel,
+    iterations: int = 12,
+    sigma: float = 1.0,
+    tolerance: float = CONVERGED,
+) -> Matrix:
+    """Improve a linear transform to sub-pixel precision.
+
+    Parameters
+    ----------
+    fixed : Channels
+        Of the fixed image, with the same `sigma`.
+    moving : (rows, cols) float32
+        Grey moving image.
+    matrix : (3, 3) float64
+        Start, fixed to moving; right to within a few pixels.
+    model : {"translation", "rigid", "similarity", "affine"}
+        What may change.
+    iterations : int
+        At most.
+    sigma : float
+        Smoothing of the channels, pixels.
+    tolerance : float
+        It stops when the corners move less, in pixels.
+
+    Returns
+    -------
+    matrix : (3, 3) float64
+        The start where the images do not overlap enough to say.
+    """
+    shape = (fixed.known.shape[0], fixed.known.shape[1])
+    for _ in range(iterations):
+        now = overlay(fixed, moving, matrix, sigma=sigma)
+        step = _step(now, model, shape)
+        if step is None:
+            return matrix
+        matrix = matrix @ step
+        if np.abs(transform_points(step, corners(shape)) - corners(shape)).max() < tolerance:
+            break
+    return matrix
+
+
+def channel_weights(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Weigh channels by what they tell: r^2 / (1 - r^2), the signal-to-noise ratio of two noisy copies."""
+    squared = np.where(np.arange(len(values)) == 0, values**2, np.clip(values, 0, 1) ** 2)
+    return np.asarray(squared / np.maximum(1 - squared, 1 / _STEEPEST))
+
+
+def linearised(now: Overlap) -> list[tuple[FloatArray, FloatArray, FloatArray, FloatArray]]:
+    """Linearise each channel about the current overlay.
+
+    Returns
+    -------
+    terms : list of (residual, by_row, by_col, weight)
+        Each ``(rows, cols)`` float32; channels that tell nothing are left out.
+    """
+    terms = []
+    importance = channel_weights(now.agreement)
+    for channel, weight in enumerate(importance):
+        if weight < 1e-3 * importance.max() or weight <= 0:
+            continue
+        sign = np.float32(np.sign(now.agreement[channel]) if channel == 0 else 1.0)
+        pulled = sign * now.moving[channel]
+        residual = now.fixed[channel] - pulled
+        by_row, by_col = np.gradient(np.float32(0.5) * (now.fixed[channel] + pulled))
+        spread = 1.4826 * float(np.median(np.abs(residual[now.known][::7]))) + 1e-6
+        robust = now.known / np.maximum(1.0, np.abs(residual) / np.float32(_HUBER * spread))
+        terms.append((residual, by_row, by_col, (robust * np.float32(weight)).astype(np.float32)))
+    return terms
+
+
+def _step(now: Overlap, model: LinearModel, shape: tuple[int, int]) -> Matrix | None:
+    """Solve for the small transform, in the fixed frame, that takes the residual away."""
+    if np.count_nonzero(now.known) < _MIN_PIXELS:
+        return None
+    half = 0.5 * max(shape)
+    centre = np.array([(shape[0] - 1) / 2, (shape[1] - 1) / 2])
+    at = np.nonzero(now.known)
+    y, x = ((at[i] - centre[i]).astype(np.float32) / np.float32(half) for i in range(2))
+    normal: npt.NDArray[np.float64] | None = None
+    right: npt.NDArray[np.float64] | None = None
+    for residual, by_row, by_col, weight in linearised(now):
+        jacobian = _jacobian(by_row[at], by_col[at], y, x, model)
+        weighted = jacobian * weight[at]
+        h, b = (weighted @ jacobian.T).astype(np.float64), (weighted @ residual[at]).astype(np.float64)
+        normal, right = (h, b) if normal is None or right is None else (normal + h, right + b)
+    if normal is None or right is None:
+        return None
+    ridge = 1e-6 * np.trace(normal) / len(normal) + 1e-12
+    delta = np.linalg.solve(normal + ridge * np.eye(len(normal)), right)
+    return _small_matrix(delta, model, centre, half)
+
+
+def _jacobian(gr: FloatArray, gc: FloatArray, y: FloatArray, x: FloatArray, model: LinearModel) -> FloatArray:
+    """Change of the residual with each parameter, ``(parameters, N)``; positions relative to the centre, over half a side."""
+    turn, grow = gc * y - gr * x, gr * y + gc * x
+    rows = {
+        "translation": (gr, gc),
+        "rigid": (gr, gc, turn),
+        "similarity": (gr, gc, turn, grow),
+        "affine": (gr, gc, gr * y, gr * x, gc * y, gc * x),
+    }[model]
+    return np.stack(rows)
+
+
+def _small_matrix(delta: npt.NDArray[np.float64], model: LinearModel, centre: Matrix, half: float) -> Matrix:
+    linear = np.eye(2)
+    if model == "affine":
+        linear = np.eye(2) + delta[2:].reshape(2, 2) / half
+    elif model in ("rigid", "similarity"):
+        angle = delta[2] / half
+        grow = 1 + (delta[3] / half if model == "similarity" else 0.0)
+        linear = grow * np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    matrix = np.eye(3)
+    matrix[:2, :2] = linear
+    matrix[:2, 2] = centre + delta[:2] - linear @ centre
+    return matrix

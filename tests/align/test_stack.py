@@ -1,0 +1,137 @@
+"""Stacks: known shifts to a fraction of a pixel, through bad sections, lazily."""
+
+from __future__ import annotations
+
+import dask.array as da
+import numpy as np
+import pytest
+
+import napari_dinov3 as nd
+from napari_dinov3.align.stack import align_stack_steps, match_steps, solve_stack
+from napari_dinov3.errors import InputError
+from napari_dinov3.progress import Progress, collect
+
+SHIFTS = np.cumsum(np.random.default_rng(5).normal(0, 2.5, (7, 2)), axis=0)
+
+
+def shifts_of(path) -> np.ndarray:
+    """Displacement of the image centre in each section, relative to the first."""
+    centre = np.array([(path.shape[0] - 1) / 2, (path.shape[1] - 1) / 2, 1.0])
+    found = (path.transforms @ centre)[:, :2]
+    return found - found[0]
+
+
+def sample(modality: str = "em", planes: int = 7, **options):
+    return getattr(nd.synthetic, modality)(planes=planes, size=128, rng=1, shifts=SHIFTS[:planes], **options)
+
+
+@pytest.mark.parametrize("modality", ["em", "mri", "histology", "connectomics", "calcium"])
+def test_known_shifts_are_recovered_to_a_fraction_of_a_pixel(modality):
+    """Objects change from plane to plane, so what a plane shows moves a little by itself: 0.3 px is that, not the method."""
+    path = nd.align_stack(sample(modality, 4).images, model="translation", backbone=None)
+    assert path.bad == ()
+    assert np.abs(shifts_of(path) - (SHIFTS[:4] - SHIFTS[0])).max() < 0.3
+
+
+@pytest.fixture(scope="module")
+def damaged():
+    """A stack with one section of noise and one blank one, and its alignment."""
+    stack = sample().images.copy()
+    stack[2] = np.random.default_rng(0).integers(0, 255, stack[2].shape)
+    stack[5] = 80
+    return stack, nd.align_stack(stack, model="rigid", backbone="random-projection-cnx-tiny", rotation=10)
+
+
+def test_bad_sections_are_named_and_bridged(damaged):
+    _, path = damaged
+    assert path.bad == (2, 5)
+    good = [0, 1, 3, 4, 6]
+    assert np.abs(shifts_of(path) - (SHIFTS - SHIFTS[0]))[good].max() < 0.3
+    assert (path.quality[good] > 5).all()
+    assert (path.quality[[2, 5]] == 0).all()
+    assert np.isnan(path.residuals[[2, 5]]).all()
+
+
+def test_bad_sections_lie_between_their_neighbours(damaged):
+    _, path = damaged
+    found = shifts_of(path)
+    np.testing.assert_allclose(found[5], (found[4] + found[6]) / 2, atol=0.05)
+
+
+def test_an_edit_solves_again_without_matching(damaged):
+    stack, path = damaged
+    edited = solve_stack(path.links, nd.as_planes(stack), model="rigid", exclude=[3])
+    assert edited.bad == (2, 3, 5)
+    assert edited.links == path.links
+
+
+def test_known_links_are_not_computed_again(damaged):
+    stack, path = damaged
+    known = {(link.first, link.second): link for link in path.links}
+    again = collect(match_steps(nd.as_planes(stack), model="rigid", known=known))
+    assert all(a is b for a, b in zip(again, path.links, strict=True))
+
+
+def test_minimum_drift_centres_the_frame_and_first_keeps_the_first_section(damaged):
+    stack, path = damaged
+    first = solve_stack(path.links, nd.as_planes(stack), model="rigid", drift="first")
+    np.testing.assert_allclose(first.transforms[0], np.eye(3), atol=1e-9)
+    good = [0, 1, 3, 4, 6]
+    assert np.abs((path.transforms @ [63.5, 63.5, 1])[good, :2].mean(axis=0) - 63.5).max() < 0.05
+
+
+def test_aligned_planes_show_the_same_place(damaged):
+    stack, path = damaged
+    aligned = path.apply(stack).astype(float)
+    inner = (slice(20, 108), slice(20, 108))
+    before = np.corrcoef(stack[0][inner].ravel(), stack[3][inner].ravel())[0, 1]
+    after = np.corrcoef(aligned[0][inner].ravel(), aligned[3][inner].ravel())[0, 1]
+    assert after > before + 0.1
+
+
+def test_dask_in_dask_out_plane_by_plane(damaged):
+    stack, path = damaged
+    lazy = path.apply(da.from_array(stack, chunks=(3, 64, 64)))
+    assert isinstance(lazy, da.Array)
+    assert lazy.chunks[0] == (1,) * 7
+    np.testing.assert_array_equal(lazy.compute(), path.apply(stack))
+    labels = (stack > 120).astype(np.int32) * 99999
+    assert set(np.unique(path.apply(da.from_array(labels, chunks=(1, 128, 128))).compute())) <= {0, 99999}
+
+
+def test_points_move_with_their_section(damaged):
+    _, path = damaged
+    raw = np.concatenate([[[z, *(np.array([60.0, 60.0]) + SHIFTS[z])] for z in (0, 3, 6)]])
+    moved = path.map_points(raw)
+    assert np.ptp(moved[:, 1:], axis=0).max() < 0.4
+    np.testing.assert_array_equal(moved[:, 0], [0, 3, 6])
+
+
+def test_colour_stacks_apply_to_every_colour():
+    stack = sample("histology", 3)
+    path = nd.align_stack(stack.images, model="translation", backbone=None)
+    assert path.apply(stack.images).shape == stack.images.shape
+    assert path.apply(stack.masks).dtype == bool
+
+
+def test_a_stack_of_one_stays_where_it_is():
+    path = nd.align_stack(sample(planes=1).images, backbone=None)
+    np.testing.assert_array_equal(path.transforms, np.eye(3)[None])
+    assert path.bad == ()
+
+
+def test_progress_counts_sections_and_can_be_cancelled():
+    steps = align_stack_steps(sample(planes=3).images, model="translation", backbone=None)
+    event = next(steps)
+    assert event == Progress(0, 3, "Section 1 of 3")
+    steps.close()
+
+
+def test_wrong_requests_are_refused(damaged):
+    stack, path = damaged
+    with pytest.raises(InputError, match="drift"):
+        nd.align_stack(stack, drift="none")
+    with pytest.raises(InputError, match="one of translation"):
+        nd.align_stack(stack, model="cubic")
+    with pytest.raises(InputError, match="same size"):
+        path.apply(stack[:3])
