@@ -65,7 +65,13 @@ class Embedding(NamedTuple):
 
 
 class Backbone(Protocol):
-    """Turn tiles into patch features."""
+    """Turn tiles into patch features.
+
+    Four more attributes are read where a backbone has them: ``tile_size`` (side of a tile in pixels that suits it), ``overlap``
+    (part of a tile, 0..1, blended with its neighbours, for networks whose features depend on the whole tile: their tiles are
+    all of one size), ``batch_pixels`` (pixels worth handing over at once) and ``provenance`` (a JSON-able mapping kept with the
+    map: weights, device, precision).
+    """
 
     @property
     def facts(self) -> BackboneFacts:

@@ -7,6 +7,8 @@ import importlib.util
 from typing import Any
 
 from napari_dinov3.backbones.base import Backbone, BackboneFacts
+from napari_dinov3.backbones.dinov3_models import NEEDS, all_facts
+from napari_dinov3.backbones.sources import best_present
 from napari_dinov3.errors import InputError, MissingDependencyError
 
 _PLACEHOLDER = "reference experiments and tests; carries no meaning beyond the pixels"
@@ -28,6 +30,7 @@ _FACTS = (
         strides=(16,), licence="BSD-3-Clause (this package)", source="computed, no download", good_for=_PLACEHOLDER,
         factory="napari_dinov3.backbones.random_projection:RandomProjection",
     ),
+    *all_facts(),
 )
 _BY_NAME = {facts.name: facts for facts in _FACTS}
 
@@ -53,7 +56,9 @@ def backbone_facts(name: str) -> BackboneFacts:
 
 
 def choose_backbone(name: str = "auto") -> tuple[str, str]:
-    """Resolve ``"auto"`` to the best backbone present.
+    """Resolve ``"auto"`` to the best backbone present: a DINOv3 whose weights are on this computer, else the filter bank.
+
+    Nothing is ever downloaded, and torch is only looked for, not loaded.
 
     Returns
     -------
@@ -62,7 +67,18 @@ def choose_backbone(name: str = "auto") -> tuple[str, str]:
     """
     if name != "auto":
         return backbone_facts(name).name, "chosen by name"
-    return "filter-bank", "auto: the best backbone present on this computer (no network weights are installed)"
+    present = best_present()
+    if present is None:
+        return "filter-bank", "auto: the best backbone present on this computer (no network weights are installed)"
+    network, found = present
+    missing = _missing(NEEDS)
+    if missing:
+        return "filter-bank", f"auto: weights of {network} are here, but {', '.join(missing)} is not installed"
+    return network, f"auto: the best backbone present on this computer (weights in {found.path})"
+
+
+def _missing(modules: tuple[str, ...]) -> list[str]:
+    return [module for module in modules if importlib.util.find_spec(module) is None]
 
 
 def load_backbone(name: str, *, stride: int | None = None, **options: Any) -> Backbone:
@@ -88,7 +104,7 @@ def load_backbone(name: str, *, stride: int | None = None, **options: Any) -> Ba
     if stride is not None and stride not in facts.strides:
         raise InputError(f"stride={stride} for backbone {facts.name!r}",
                          f"one of {', '.join(map(str, facts.strides))}", "Choose one of these strides, or another backbone")
-    missing = [module for module in facts.needs if importlib.util.find_spec(module) is None]
+    missing = _missing(facts.needs)
     if missing:
         raise MissingDependencyError(f"Backbone {facts.name!r} needs {', '.join(missing)}", "these packages installed",
                                      'Run: pip install "napari-dinov3[dinov3]"')

@@ -20,7 +20,7 @@ from napari_dinov3.backbones.registry import choose_backbone, load_backbone
 from napari_dinov3.errors import InputError
 from napari_dinov3.features.feature_map import FeatureMap
 from napari_dinov3.features.store import allocate
-from napari_dinov3.features.tiling import Tile, cut_tiles, pad_plane
+from napari_dinov3.features.tiling import Tile, blend_tiles, cut_tiles, pad_plane
 from napari_dinov3.geometry import grid_length
 from napari_dinov3.image import Planes, as_planes
 from napari_dinov3.normalize import Normalization, estimate_normalization
@@ -28,6 +28,7 @@ from napari_dinov3.progress import Job, Progress, collect
 
 DEFAULT_TILE = 1024
 SMALLEST_TILE = 128
+BATCH_PIXELS = 1 << 20  # more at once is no quicker on a processor
 _WORKING_COPIES = 6  # a filter keeps about this many images of a tile beside its features
 
 
@@ -130,15 +131,20 @@ def _plan(planes: Planes, model: Backbone, tile_size: int | None, batch_size: in
         raise InputError(f"tile_size={tile_size}", f"at least one patch of {model.stride} pixels", "Give a larger tile size")
     _, rows, cols = planes.shape
     per_pixel = 4 * (planes.channels * _WORKING_COPIES + model.width(planes.channels) / model.stride**2)
-    side = tile_size or DEFAULT_TILE
+    side: int = tile_size or getattr(model, "tile_size", DEFAULT_TILE)
     while tile_size is None and side > SMALLEST_TILE:
         read = (min(side, rows) + 2 * model.halo) * (min(side, cols) + 2 * model.halo)
         if read * per_pixel <= memory_gb * 1e9 / 4:
             break
         side //= 2
-    tiles = tuple(cut_tiles((rows, cols), stride=model.stride, tile_size=side, halo=model.halo))
+    overlap = getattr(model, "overlap", 0.0)
+    if overlap:
+        tiles = tuple(blend_tiles((rows, cols), stride=model.stride, tile_size=side, overlap=overlap))
+    else:
+        tiles = tuple(cut_tiles((rows, cols), stride=model.stride, tile_size=side, halo=model.halo))
     tile_pixels = max(tile.shape[0] * tile.shape[1] for tile in tiles) * model.stride**2
-    batch = batch_size or int(np.clip(memory_gb * 1e9 / 4 / (tile_pixels * per_pixel), 1, max(1, (1 << 20) // tile_pixels)))
+    at_once = max(1, getattr(model, "batch_pixels", BATCH_PIXELS) // tile_pixels)
+    batch = batch_size or int(np.clip(memory_gb * 1e9 / 4 / (tile_pixels * per_pixel), 1, at_once))
     return _Layout((grid_length(rows, model.stride), grid_length(cols, model.stride)), tiles, batch, len(planes) * len(tiles))
 
 
@@ -155,7 +161,7 @@ def _embedded_planes(planes: Planes, model: Backbone, window: Normalization, lay
         finished = []
         for at, (plane, tile, _) in enumerate(batch):
             if plane not in grids:
-                grids[plane] = np.empty((*layout.grid, embedding.patches.shape[-1]), np.float32)
+                grids[plane] = np.zeros((*layout.grid, embedding.patches.shape[-1]), np.float32)
             tile.keep(embedding.patches[at], grids[plane])
             if embedding.cls is not None:
                 tokens.setdefault(plane, []).append(embedding.cls[at])
@@ -198,6 +204,7 @@ def _as_feature_map(
         "package": "napari-dinov3", "version": __version__, "image": planes.name, "image_dtype": str(planes.dtype),
         "backbone": model.facts.name, "revision": model.revision, "stride": model.stride,
         "intensity_window": [window.low, window.high], "precision": str(array.dtype), **how,
+        **({"network": dict(model.provenance)} if hasattr(model, "provenance") else {}),
     }
     _, rows, cols = planes.shape
     return FeatureMap(

@@ -1,0 +1,322 @@
+"""DINOv3 behind the backbone Protocol: tiles of intensities in, patch features and CLS tokens out.
+
+Grey is replicated to three channels; colours are centred and scaled as the network was trained. A finer grid than the network's
+own comes from enlarging the tile (a patch then covers fewer pixels), from averaging over sub-patch shifts (it covers as many,
+but patches overlap), or both. A transformer's position code is relative to the tile, so a run keeps one tile size.
+
+References
+----------
+.. [1] O. Simeoni et al., "DINOv3", arXiv:2508.10104 (2025), doi:10.48550/arXiv.2508.10104.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_dinov3.backbones import calibration
+from napari_dinov3.backbones.base import BackboneFacts, Embedding
+from napari_dinov3.backbones.checkpoints import read_checkpoint
+from napari_dinov3.backbones.device import choose_device, choose_precision, free_bytes, is_out_of_memory, release
+from napari_dinov3.backbones.dinov3_models import STAGE3, ModelSpec, spec_of
+from napari_dinov3.backbones.dinov3_network import Network, build_network
+from napari_dinov3.backbones.sources import Source, require_weights
+from napari_dinov3.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FloatArray = npt.NDArray[np.float32]
+Layers = Literal["last", "four"] | tuple[int, ...]
+Flips = Literal["none", "horizontal", "all"]
+
+_FLIPS: dict[str, tuple[tuple[int, ...], ...]] = {"none": ((),), "horizontal": ((), (2,)), "all": ((), (2,), (1,), (1, 2))}
+_BATCH_PIXELS = {"cuda": 1 << 24}  # handed over at once; split further by measured memory
+_FEW_PIXELS = 1 << 20
+_TILE = 1024
+_SAFE_SHARE = 0.8  # of the free memory of a card
+_STAGE3_INDEX = 2
+
+
+class DINOv3:
+    """A DINOv3 network with its weights, ready to embed tiles.
+
+    Parameters
+    ----------
+    facts : BackboneFacts
+        Registry entry.
+    stride : int
+        Image pixels between patch centres: the network's own, a half or a quarter of it.
+    weights : path, optional
+        File or folder in any of the three formats; by default they are looked for, see
+        :mod:`napari_dinov3.backbones.sources`.
+    source : str
+        Where to look.
+    layers : {"last", "four"} or tuple of int
+        ``"last"``: the last layer after its LayerNorm, right for most things. ``"four"`` or 0-based blocks: these layers, each
+        dimension standardised by :mod:`~napari_dinov3.backbones.calibration`, one after the other; helps with textures.
+    shifts : {1, 2, 4}
+        Average over this many sub-patch shifts along each axis (cost grows by its square). What of the finer stride is not
+        made by shifts is made by enlarging the tile.
+    flips : {"none", "horizontal", "all"}
+        Average over mirrored tiles, mirrored back (cost x2, x4).
+    device : str
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
+    precision : {"auto", "float32", "bfloat16"}
+        ``"auto"``: bfloat16 where the device has it natively.
+    batch_size : int, optional
+        Tiles passed at once at most; by default as many as the memory holds.
+    """
+
+    overlap = 0.25  # of a tile, blended with its neighbours: features near a tile's border know less of their surround
+
+    def __init__(
+        self,
+        facts: BackboneFacts,
+        *,
+        stride: int | None = None,
+        weights: str | Path | None = None,
+        source: Source = "auto",
+        layers: Layers = "last",
+        shifts: int = 1,
+        flips: Flips = "none",
+        device: str = "auto",
+        precision: str = "auto",
+        batch_size: int | None = None,
+    ) -> None:
+        spec = spec_of(facts.name)
+        self.facts = facts
+        self.stride = stride or facts.stride
+        self.halo = 0
+        self._scale = _scale_of(facts, self.stride, shifts)
+        self._shifts = shifts
+        self._flips = _checked_flips(flips)
+        self._layers = _checked_layers(spec, facts, layers)
+        self._batch_limit = batch_size
+        where = choose_device(device)
+        how = choose_precision(where, precision)
+        path = require_weights(spec, weights, source=source)
+        self.network, self._origin = _load(spec, path, _stamp(path), where, how)
+        self._scaling: tuple[calibration.Scaling, ...] | None = None
+        read = "last" if not self._layers else "+".join(map(str, self._layers)) + f"-calibration{calibration.VERSION}"
+        self.revision = f"{self._origin['fingerprint']}-{read}-x{self._scale}-shifts{shifts}-flips-{flips}"
+
+    @property
+    def provenance(self) -> Mapping[str, str]:
+        """Where the numbers come from: weights file, its SHA-256, format, device and precision."""
+        return {**self._origin, "device": self.network.device, "precision": self.network.precision}
+
+    @property
+    def tile_size(self) -> int:
+        """Side of a tile in image pixels: 1024 of the network's; attention grows with the fourth power of it."""
+        return max(self.facts.stride, _TILE // self._scale)
+
+    @property
+    def batch_pixels(self) -> int:
+        """Pixels worth handing over at once."""
+        pixels = _BATCH_PIXELS.get(self.network.device.partition(":")[0], _FEW_PIXELS)
+        return max(1, pixels // self._scale**2)
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The network."""
+        return self.network.spec
+
+    def width(self, channels: int) -> int:
+        """Numbers a patch; the same for grey and RGB."""
+        if not self._layers:
+            return self.spec.width
+        if self.spec.family == "convnext":
+            return sum(self.spec.widths[stage] for stage in self._layers)
+        return self.spec.width * len(self._layers)
+
+    def embed(self, tiles: FloatArray) -> Embedding:
+        """Embed a batch of tiles; see :class:`~napari_dinov3.backbones.base.Backbone`.
+
+        Raises
+        ------
+        InputError
+            If not even one tile fits in the memory of the device.
+        """
+        if self._layers and self._scaling is None:
+            self._scaling = self._calibrate()
+        parts: list[tuple[FloatArray, FloatArray]] = []
+        start = 0
+        while start < len(tiles):
+            count = min(self._batch_limit or len(tiles), len(tiles) - start)
+            if self._batch_limit is None and self.network.device.startswith("cuda"):
+                count = 1  # the first tile is measured, the rest sized by it
+            try:
+                parts.append(self._forward(tiles[start : start + count]))
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._halve(count, tiles.shape[1:3], error)
+                continue
+            start += count
+        patches, cls = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        return Embedding(patches, cls)
+
+    def _halve(self, count: int, shape: tuple[int, ...], error: BaseException) -> None:
+        device = self.network.device
+        release(device)
+        if count == 1:
+            raise InputError(
+                f"One tile of {shape[0]}x{shape[1]} pixels does not fit in the memory of {device} with {self.spec.label}",
+                f"more than the {free_bytes(device) / 1e9:.1f} GB that are free", "Give a smaller tile_size, a smaller model "
+                "or a coarser stride, or close other programs",
+            ) from error
+        self._batch_limit = count // 2
+
+    def _forward(self, tiles: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Embed tiles that fit together; measure the memory of the first ones on a card."""
+        import torch
+
+        device = self.network.device
+        measuring = self._batch_limit is None and device.startswith("cuda")
+        if measuring:
+            torch.cuda.reset_peak_memory_stats(device)
+            before = torch.cuda.memory_allocated(device)
+        with torch.inference_mode():
+            pixels = self._pixels(tiles)
+            patches, cls = self._averaged(pixels, (tiles.shape[1] // self.stride, tiles.shape[2] // self.stride))
+            result = patches.cpu().numpy(), cls.cpu().numpy()
+        if measuring:
+            used = max(1, torch.cuda.max_memory_allocated(device) - before) / len(tiles)
+            del pixels, patches, cls
+            self._batch_limit = max(1, int(_SAFE_SHARE * free_bytes(device) / used))
+        return result
+
+    def _pixels(self, tiles: FloatArray) -> Tensor:
+        """Bring tiles to ``(n, 3, H, W)`` on the device: centred, scaled, enlarged, padded to whole patches."""
+        import torch
+        from torch.nn import functional
+
+        batch = torch.from_numpy(np.ascontiguousarray(tiles)).to(self.network.device)
+        batch = batch[:, None].expand(-1, 3, -1, -1) if batch.ndim == 3 else batch.permute(0, 3, 1, 2)
+        mean, std = (batch.new_tensor(value)[:, None, None] for value in (self.spec.mean, self.spec.std))
+        batch = (batch - mean) / std
+        if self._scale > 1:
+            batch = functional.interpolate(batch, scale_factor=self._scale, mode="bicubic", align_corners=False)
+        after = [-side % self.spec.stride for side in batch.shape[2:]]
+        if any(after):
+            batch = functional.pad(batch, (0, after[1], 0, after[0]), mode="replicate")
+        return batch
+
+    def _averaged(self, pixels: Tensor, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Average over sub-patch shifts and mirror images; give ``(n, rows, cols, dim)`` of `shape` and the CLS tokens."""
+        import torch
+        from torch.nn import functional
+
+        patch, step = self.facts.stride, self.facts.stride // self._shifts
+        grids, tokens = [], []
+        for down in range(self._shifts):
+            for right in range(self._shifts):
+                moved = pixels
+                if self._shifts > 1:  # one patch of margin for every shift, so that all see the same extent
+                    top, left = down * step, right * step
+                    moved = functional.pad(pixels, (left, patch - left, top, patch - top), mode="replicate")
+                grid, cls = self._mirrored(moved)
+                # the patch that covers each cell of the fine grid
+                at_row = (torch.arange(shape[0], device=grid.device) + down) // self._shifts
+                at_col = (torch.arange(shape[1], device=grid.device) + right) // self._shifts
+                grids.append(grid[:, at_row][:, :, at_col])
+                tokens.append(cls)
+        return _mean(grids), _mean(tokens)
+
+    def _mirrored(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        import torch
+
+        grids, tokens = [], []
+        for axes in self._flips:
+            grid, cls = self._layers_of(torch.flip(pixels, [axis + 1 for axis in axes]) if axes else pixels)
+            grids.append(torch.flip(grid, list(axes)) if axes else grid)
+            tokens.append(cls)
+        return _mean(grids), _mean(tokens)
+
+    def _layers_of(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        import torch
+
+        cls, patches, read = self.network.run(pixels, self._layers)
+        if not self._layers or self._scaling is None:
+            return patches, cls
+        scaled = []
+        for grid, constants in zip(read, self._scaling, strict=True):
+            mean, deviation = (torch.from_numpy(value).to(grid.device) for value in (constants.mean, constants.deviation))
+            scaled.append((grid - mean) / deviation)
+        return torch.cat(scaled, dim=-1), cls
+
+    def _calibrate(self) -> tuple[calibration.Scaling, ...]:
+        """Measure each chosen layer on the calibration images, one at a time so that it costs no memory worth naming."""
+        per_layer: list[list[FloatArray]] = [[] for _ in self._layers]
+        for image in calibration.dead_leaves():
+            _, _, read = self.network.run(self._pixels(image[None]), self._layers)
+            for collected, grid in zip(per_layer, read, strict=True):
+                collected.append(grid.cpu().numpy())
+        return tuple(calibration.measure(np.concatenate(collected)) for collected in per_layer)
+
+
+def _mean(tensors: list[Tensor]) -> Tensor:
+    """Average tensors one after the other: a stack of all would double the memory."""
+    total = tensors[0]
+    for tensor in tensors[1:]:
+        total = total + tensor
+    return total / len(tensors)
+
+
+def _scale_of(facts: BackboneFacts, stride: int, shifts: int) -> int:
+    if shifts not in (1, 2, 4):
+        raise InputError(f"shifts={shifts}", "1, 2 or 4 along each axis", "Choose one of these")
+    if stride not in facts.strides or facts.stride % (stride * shifts):
+        raise InputError(f"stride={stride} with shifts={shifts} for {facts.name}",
+                         f"a stride of {', '.join(map(str, facts.strides))}, made by shifts and enlarging together",
+                         f"With shifts={shifts} choose a stride of {facts.stride // max(1, shifts)} or less, or fewer shifts")
+    return facts.stride // (stride * shifts)
+
+
+def _checked_flips(flips: str) -> tuple[tuple[int, ...], ...]:
+    if flips not in _FLIPS:
+        raise InputError(f"flips={flips!r}", f"one of {', '.join(_FLIPS)}", "Choose one of these")
+    return _FLIPS[flips]
+
+
+def _checked_layers(spec: ModelSpec, facts: BackboneFacts, layers: Layers) -> tuple[int, ...]:
+    """Resolve layers; empty for the last one."""
+    if facts.name.endswith(STAGE3):
+        if layers != "last":
+            raise InputError(f"layers={layers} for {facts.name}", "its third stage alone", f"Choose {spec.name} to name stages")
+        return (_STAGE3_INDEX,)
+    if layers == "last":
+        return ()
+    chosen: tuple[Any, ...] = spec.four_layers if layers == "four" else tuple(layers)  # any other word becomes its letters
+    last = spec.depths[0] - 1 if spec.family == "vit" else len(spec.depths) - 1
+    if not chosen or any(not isinstance(layer, int) or not 0 <= layer <= last for layer in chosen):
+        named = "'last', 'four'" if spec.four_layers else "'last'"
+        raise InputError(f"layers={layers!r} for {spec.label}", f"{named} or numbers 0..{last}", "Choose layers of this network")
+    if spec.family == "convnext" and min(chosen) < last:
+        raise InputError(f"layers={layers} for {spec.label}", "stages of one stride", f"Choose {facts.name}{STAGE3}")
+    return chosen
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """Size and time of change, so that a replaced file is read anew."""
+    if not path.exists():
+        return 0, 0
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns
+
+
+@lru_cache(maxsize=1)
+def _load(
+    spec: ModelSpec, path: Path, stamp: tuple[int, int], device: str, precision: Literal["float32", "bfloat16"]
+) -> tuple[Network, dict[str, Any]]:
+    """Read weights and build the network; the last one stays loaded, so that a second run starts at once."""
+    checkpoint = read_checkpoint(path, spec)
+    network = build_network(spec, checkpoint, device=device, precision=precision)
+    return network, {"weights": path.name, "layout": checkpoint.layout, "sha256": checkpoint.sha256,
+                     "fingerprint": checkpoint.fingerprint}

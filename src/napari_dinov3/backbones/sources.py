@@ -1,0 +1,171 @@
+"""Find a network's weights on this computer; never reach for the network.
+
+Order: what the user points at; the folders in ``NAPARI_DINOV3_WEIGHTS``; this package's own downloads; the local Hugging Face
+cache (the ungated mirror's and Meta's repositories alike); Meta's files in PyTorch's hub cache. Neither torch nor
+huggingface_hub is needed to look.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from napari_dinov3.backbones.dinov3_models import LICENCE, SPECS, ModelSpec
+from napari_dinov3.errors import InputError
+
+Source = Literal["auto", "folder", "download", "cache", "torch-hub"]
+WEIGHTS_VARIABLE = "NAPARI_DINOV3_WEIGHTS"
+CACHE_VARIABLE = "NAPARI_DINOV3_CACHE"
+
+# What "auto" takes when several are there: good features within a minute on a laptop first, the giants last.
+_PREFERENCE = (
+    "dinov3-vits16plus", "dinov3-vits16", "dinov3-vitb16", "dinov3-vitl16", "dinov3-convnext-tiny", "dinov3-convnext-small",
+    "dinov3-convnext-base", "dinov3-convnext-large", "dinov3-vitl16-sat", "dinov3-vith16plus", "dinov3-vit7b16",
+    "dinov3-vit7b16-sat",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Weights on this computer: the file or folder, and which of the places it was in."""
+
+    path: Path
+    source: Source
+
+
+def cache_folder() -> Path:
+    """Folder for what this package keeps between runs: ``NAPARI_DINOV3_CACHE``, else the system's place for caches."""
+    chosen = os.environ.get(CACHE_VARIABLE)
+    if chosen:
+        return Path(chosen).expanduser()
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "napari-dinov3" / "Cache"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "napari-dinov3"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "napari-dinov3"
+
+
+def download_folder(spec: ModelSpec) -> Path:
+    """Folder that this package downloads a network to."""
+    return cache_folder() / "weights" / spec.name
+
+
+def find_weights(spec: ModelSpec, *, source: Source = "auto") -> Found | None:
+    """Look for the weights of a network.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        The network.
+    source : str
+        One place alone, or ``"auto"`` for all of them in order.
+
+    Returns
+    -------
+    found : Found or None
+        The first complete set of files; their content is checked only when they are loaded.
+    """
+    places = {"folder": _in_user_folders, "download": _in_downloads, "cache": _in_hugging_face_cache, "torch-hub": _in_torch_hub}
+    for name, look in places.items():
+        if source in ("auto", name) and (path := look(spec)) is not None:
+            return Found(path, name)  # type: ignore[arg-type]
+    return None
+
+
+def require_weights(spec: ModelSpec, weights: str | Path | None = None, *, source: Source = "auto") -> Path:
+    """Find the weights or say how to get them.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        The network.
+    weights : path, optional
+        A file or folder to use instead of looking.
+    source : str
+        As in :func:`find_weights`.
+
+    Raises
+    ------
+    InputError
+        If there are none.
+    """
+    if weights is not None:
+        return Path(weights).expanduser()
+    found = find_weights(spec, source=source)
+    if found is None:
+        raise InputError(
+            f"The weights of {spec.label} are not on this computer",
+            f"a file or folder given as weights=..., a folder named in {WEIGHTS_VARIABLE}, or a download of "
+            f"{spec.megabytes:,.0f} MB under the {LICENCE}",
+            f"Press 'Download' in the Features panel, or run napari_dinov3.backbones.download.download({spec.name!r}); "
+            "without a network choose backbone='filter-bank'",
+        )
+    return found.path
+
+
+def best_present() -> tuple[str, Found] | None:
+    """Name the network that ``"auto"`` takes, or None when the weights of none are here."""
+    by_name = {spec.name: spec for spec in SPECS}
+    for name in _PREFERENCE:
+        if (found := find_weights(by_name[name])) is not None:
+            return name, found
+    return None
+
+
+def _is_complete(folder: Path) -> bool:
+    """Whether a folder has weights: one file, or all shards of an index."""
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        import json
+
+        try:
+            shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (ValueError, KeyError):
+            return False
+        return all((folder / shard).is_file() for shard in shards)
+    return (folder / "model.safetensors").is_file()
+
+
+def _in_user_folders(spec: ModelSpec) -> Path | None:
+    folders = [Path(part).expanduser() for part in os.environ.get(WEIGHTS_VARIABLE, "").split(os.pathsep) if part]
+    names = (spec.meta_file, f"{spec.name}.pth", f"{spec.name}.safetensors", spec.name, spec.mirror.partition("/")[2],
+             spec.meta_repo.partition("/")[2])
+    for folder in folders:
+        for name in names:
+            path = folder / name
+            if path.is_file() or (path.is_dir() and _is_complete(path)):
+                return path
+    return None
+
+
+def _in_downloads(spec: ModelSpec) -> Path | None:
+    folder = download_folder(spec)
+    return folder if _is_complete(folder) else None
+
+
+def _in_hugging_face_cache(spec: ModelSpec) -> Path | None:
+    """Look in ``models--owner--name/snapshots``, the documented layout of the cache; the main revision first."""
+    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "huggingface"
+    hub = Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub").expanduser()
+    for repository in (spec.mirror, spec.meta_repo):
+        folder = hub / f"models--{repository.replace('/', '--')}"
+        snapshots = sorted(folder.glob("snapshots/*"), key=lambda path: path.stat().st_mtime, reverse=True)
+        main = folder / "refs" / "main"
+        if main.is_file():
+            current = folder / "snapshots" / main.read_text().strip()
+            snapshots = [current, *(path for path in snapshots if path != current)]
+        for snapshot in snapshots:
+            if _is_complete(snapshot):
+                return snapshot
+            if (snapshot / spec.meta_file).is_file():
+                return snapshot / spec.meta_file
+    return None
+
+
+def _in_torch_hub(spec: ModelSpec) -> Path | None:
+    home = os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "torch"
+    path = Path(home).expanduser() / "hub" / "checkpoints" / spec.meta_file
+    return path if path.is_file() else None
