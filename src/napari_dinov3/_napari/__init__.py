@@ -1,1 +1,5 @@
-"""Everything that knows napari but not Qt."""
+"""The part that knows napari but no Qt: layers, sessions, settings, sample data.
+
+Everything here works on a :class:`napari.components.ViewerModel` as well, so that it can be tested and scripted without a
+window. The numbers come from the public functions of :mod:`napari_dinov3` alone.
+"""

@@ -1,0 +1,132 @@
+"""Make the pictures of the panels for the documentation: ``python scripts/virtual_screen.py python scripts/screenshots.py``.
+
+Every panel does its task on a synthetic image in a real viewer, and the window is saved as ``docs/images/NAME.png``.
+With ``--size 1600x1000`` or ``--out FOLDER`` the pictures are for a look at another screen size.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import napari
+import numpy as np
+from napari.utils.notifications import notification_manager
+from qtpy.QtWidgets import QApplication
+
+import napari_dinov3 as nd
+from napari_dinov3._napari.open_file import sample_layers
+from napari_dinov3.widgets.panel import TaskPanel
+
+PLUGIN = "napari-dinov3"
+LIMIT_S = 120.0
+
+
+def wait(panel: TaskPanel, seconds: float = 0.3) -> None:
+    """Handle events until the panel's job is done, and a little longer so that everything is drawn."""
+    end = time.monotonic() + LIMIT_S
+    while panel.runner.running and time.monotonic() < end:
+        QApplication.processEvents()
+        time.sleep(0.01)
+    if panel.runner.running:
+        raise TimeoutError(f"{type(panel).__name__} is still running after {LIMIT_S:.0f} s")
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        QApplication.processEvents()
+        time.sleep(0.01)
+
+
+def add_sample(viewer: Any, modality: str, **options: Any) -> None:
+    for data, keywords, kind in sample_layers(getattr(nd.synthetic, modality)(**options), **options):
+        getattr(viewer, f"add_{kind}")(data, **keywords)
+    viewer.dims.set_point(0, 0)
+    viewer.reset_view()
+
+
+def new_data(viewer: Any, panel: Any) -> None:
+    panel.setValue({"modality": "histology", "planes": 1, "size": 512})
+    panel.run()
+
+
+def features(viewer: Any, panel: Any) -> None:
+    panel.image.setValue("synthetic em")
+    panel.show_pca()
+    wait(panel)
+    viewer.layers["synthetic em PCA"].visible = False
+    layer = viewer.layers["synthetic em"]
+    rows, cols = np.nonzero(np.asarray(viewer.layers["synthetic em mask"].data[0]))
+    panel.pick_button.setChecked(True)
+    panel.pick(layer.data_to_world((0, rows[len(rows) // 2], cols[len(rows) // 2])))
+
+
+def segment(viewer: Any, panel: Any) -> None:
+    panel.image.setValue("synthetic em")
+    panel.new_scribbles()
+    truth, scribbles = viewer.layers["synthetic em mask"].data, viewer.layers["synthetic em scribbles"]
+    painted = np.asarray(scribbles.data).copy()
+    rows, cols = np.nonzero(truth[0])
+    middle = len(rows) // 2
+    painted[0, rows[middle] - 2 : rows[middle] + 3, cols[middle] - 12 : cols[middle] + 12] = 2
+    painted[0][truth[0] & (painted[0] > 0)] = 2
+    painted[0, 20:24, 20:200] = 1
+    painted[0, 480:484, 300:480] = 1
+    painted[0][(painted[0] == 1) & (truth[0] > 0)] = 0
+    scribbles.data = painted
+    panel.reference.setValue("synthetic em mask")
+    panel.run()
+
+
+def discover(viewer: Any, panel: Any) -> None:
+    panel.image.setValue("synthetic mri")
+    panel.run()
+
+
+def align(viewer: Any, panel: Any) -> None:
+    panel.image.setValue("synthetic em")
+    panel.run()
+
+
+SCENES: dict[str, tuple[str, str, dict[str, Any], Callable[[Any, Any], None]]] = {
+    "new-data": ("New data", "", {}, new_data),
+    "features": ("Features", "em", {"planes": 4, "size": 512}, features),
+    "segment": ("Segment by scribbles", "em", {"planes": 4, "size": 512}, segment),
+    "discover": ("Discover (TokenCut)", "mri", {"size": 512}, discover),
+    "align": ("Align a stack", "em", {"planes": 8, "size": 512, "drift": 6.0}, align),
+}
+
+
+def take(name: str, size: tuple[int, int], out: Path) -> Path:
+    """Run one scene and save the window."""
+    widget, modality, options, act = SCENES[name]
+    viewer = napari.Viewer(show=True)
+    viewer.window.resize(*size)
+    if modality:
+        add_sample(viewer, modality, **options)
+    _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, widget)
+    wait(panel, 0.5)
+    act(viewer, panel)
+    wait(panel, 0.8)
+    path = out / f"{name}.png"
+    viewer.screenshot(str(path), canvas_only=False, flash=False)
+    viewer.close()
+    return path
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", default=list(SCENES), help=f"some of {', '.join(SCENES)}; all by default")
+    parser.add_argument("--size", default="1366x768", help="of the window, WIDTHxHEIGHT")
+    parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parents[1] / "docs" / "images")
+    chosen = parser.parse_args()
+    width, height = map(int, chosen.size.split("x"))
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    notification_manager.notification_ready.disconnect()  # no toast over the picture
+    for name in chosen.names:
+        print(take(name, (width, height), chosen.out), flush=True)
+
+
+if __name__ == "__main__":
+    main()

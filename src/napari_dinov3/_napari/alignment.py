@@ -1,0 +1,107 @@
+"""Alignment in a viewer: estimate, resample plane by plane, and carry other layers along."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from napari_dinov3.align.stack import StackAlignment, align_stack_steps
+from napari_dinov3.errors import InputError
+from napari_dinov3.image import Planes
+from napari_dinov3.progress import Job, Progress, part_of
+from napari_dinov3.recipe import AlignConfig
+
+
+@dataclass(frozen=True, slots=True)
+class SectionRow:
+    """One line of the table of an alignment.
+
+    Parameters
+    ----------
+    section : int
+        Plane.
+    row_shift, col_shift : float
+        Pixels by which the centre of the plane was moved, positive down and right.
+    rotation_deg : float
+        Degrees by which it was turned, from the row axis towards the column axis.
+    quality : float
+        Standard deviations above wrong offsets.
+    state : str
+        ``"ok"``, or what is wrong.
+    """
+
+    section: int
+    row_shift: float
+    col_shift: float
+    rotation_deg: float
+    quality: float
+    state: str
+
+
+def align_steps(planes: Planes, config: AlignConfig) -> Job[tuple[StackAlignment, Any]]:
+    """Align a stack and resample it.
+
+    Parameters
+    ----------
+    planes : Planes
+        The stack.
+    config : AlignConfig
+        How.
+
+    Returns
+    -------
+    alignment : StackAlignment
+    aligned : (planes, rows, cols[, 3]) array
+        numpy for a stack in memory, lazy dask otherwise.
+    """
+    if len(planes) < 2:
+        raise InputError(f"{planes.name!r} has one plane", "a stack of two or more", "Choose a stack")
+    alignment = yield from part_of(
+        align_stack_steps(planes, model=config.model, backbone=config.backbone, reach=config.reach, rotation=config.rotation,
+                          drift=config.drift),
+        start=0, span=80, total=100,
+    )
+    aligned = yield from part_of(resample_steps(alignment, planes), start=80, span=20, total=100)
+    return alignment, aligned
+
+
+def resample_steps(alignment: StackAlignment, planes: Planes) -> Job[Any]:
+    """Move the planes of a stack, or of a layer that lies on it; nearest pixels for labels.
+
+    Parameters
+    ----------
+    alignment : StackAlignment
+        Poses.
+    planes : Planes
+        Of the same shape as the stack that was aligned.
+    """
+    import dask.array
+
+    whole = planes.data if planes.lazy else dask.array.from_array(planes.data, chunks=(1, *planes.data.shape[1:]))
+    lazy = alignment.apply(whole)
+    if planes.lazy:
+        yield Progress(1, 1, "planes are moved when they are looked at")
+        return lazy
+    moved = np.empty(planes.data.shape, planes.dtype)
+    for index in range(len(planes)):
+        yield Progress(index, len(planes), f"moving plane {index + 1} of {len(planes)}")
+        moved[index] = lazy[index].compute(scheduler="synchronous")
+    return moved
+
+
+def section_table(alignment: StackAlignment) -> list[SectionRow]:
+    """List what was done to each plane.
+
+    The transforms map the aligned frame to the section, so the content moved the other way: by their inverse.
+    """
+    centre = np.array([(side - 1) / 2 for side in alignment.shape] + [1.0])
+    rows = []
+    for section, matrix in enumerate(alignment.transforms):
+        moved = np.linalg.inv(matrix)
+        shift = (moved @ centre - centre)[:2]
+        angle = np.degrees(np.arctan2(moved[1, 0], moved[0, 0]))
+        state = "no match: pose interpolated" if section in alignment.bad else "ok"
+        rows.append(SectionRow(section, float(shift[0]), float(shift[1]), float(angle), float(alignment.quality[section]), state))
+    return rows

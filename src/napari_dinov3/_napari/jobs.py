@@ -1,0 +1,143 @@
+"""Jobs on layers: the public functions of the package, with the viewer's cache in front and the visible plane first.
+
+Each ``*_steps`` function is a generator as everywhere in the package. It touches no layer and no widget, so it may run in a
+worker thread; what it needs of a layer is read beforehand by :func:`request_features`, in the main thread.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_dinov3._napari.compat import world_point
+from napari_dinov3._napari.layers import Source, plane_at, read_layer
+from napari_dinov3._napari.session import FeatureKey, Session
+from napari_dinov3.backbones.registry import backbone_facts, choose_backbone
+from napari_dinov3.features.extract import extract_steps
+from napari_dinov3.features.feature_map import FeatureMap
+from napari_dinov3.features.store import MAP_SHARE
+from napari_dinov3.geometry import grid_length
+from napari_dinov3.image import Planes
+from napari_dinov3.progress import Job, Progress, part_of
+from napari_dinov3.recipe import ExtractConfig
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FeatureRequest:
+    """Features that are wanted of a layer.
+
+    Parameters
+    ----------
+    source : Source
+        The layer as planes.
+    key : FeatureKey
+        Where the map is filed.
+    config : ExtractConfig
+        How to extract it.
+    visible : int
+        Plane the viewer shows; results of it come first.
+    """
+
+    source: Source
+    key: FeatureKey
+    config: ExtractConfig
+    visible: int
+
+
+def request_features(session: Session, viewer: Any, layer: Any, config: ExtractConfig) -> FeatureRequest:
+    """Read what a job needs of a layer; call it in the main thread.
+
+    Parameters
+    ----------
+    session : Session
+        Of the viewer.
+    viewer : napari viewer
+        Its sliders say which volume of a 4D layer is meant.
+    layer : napari layer
+        The image.
+    config : ExtractConfig
+        Backbone, stride, level and so on.
+    """
+    point = world_point(viewer)
+    source = read_layer(layer, point=point, level=config.level)
+    key = session.key(layer, source.placement, backbone=config.backbone, stride=config.stride, level=config.level,
+                      percentiles=config.percentiles)
+    return FeatureRequest(source, key, config, plane_at(source, point))
+
+
+def features_steps(session: Session, request: FeatureRequest) -> Job[FeatureMap]:
+    """Take the features from the cache, or extract and file them."""
+    found = session.find(request.key)
+    if found is not None:
+        yield Progress(1, 1, "features from the cache")
+        return found
+    config = request.config
+    features = yield from extract_steps(
+        request.source.planes, backbone=config.backbone, stride=config.stride, percentiles=config.percentiles,
+        tile_size=config.tile_size, batch_size=config.batch_size, memory_gb=config.memory_gb, folder=config.folder,
+    )
+    session.keep(request.key, features)
+    return features
+
+
+def pca_steps(session: Session, request: FeatureRequest) -> Job[tuple[FeatureMap, npt.NDArray[np.float32]]]:
+    """Colour the patches of a stack by principal components; the map comes along."""
+    features = yield from part_of(features_steps(session, request), start=0, span=80, total=100)
+    yield Progress(80, 100, "principal components")
+    return features, features.pca()
+
+
+def region_steps(session: Session, request: FeatureRequest, region: Planes) -> Job[tuple[FeatureMap, npt.NDArray[np.float32]]]:
+    """Compare every patch with a painted region; the map comes along."""
+    features = yield from part_of(features_steps(session, request), start=0, span=80, total=100)
+    yield Progress(80, 100, "similarity to the region")
+    return features, features.similarity_to_region(region.data)
+
+
+def outward(count: int, first: int) -> list[int]:
+    """Order planes by their distance from the one in view."""
+    return sorted(range(count), key=lambda index: (abs(index - first), index))
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureEstimate:
+    """What a feature map will take, before it is made.
+
+    Parameters
+    ----------
+    backbone, stride
+        Resolved.
+    grid : (2,) ints
+        Patches a plane.
+    planes, dim : int
+        Planes and numbers a patch.
+    on_disk : bool
+        Whether it exceeds its share of the budget.
+    """
+
+    backbone: str
+    stride: int
+    grid: tuple[int, int]
+    planes: int
+    dim: int
+    on_disk: bool
+
+    @property
+    def gigabytes(self) -> float:
+        """Size of the map, 1e9 bytes."""
+        return self.planes * self.grid[0] * self.grid[1] * self.dim * (2 if self.on_disk else 4) / 1e9
+
+
+def estimate_features(planes: Planes, config: ExtractConfig) -> FeatureEstimate:
+    """Tell how large a feature map will be, reading no pixel."""
+    facts = backbone_facts(choose_backbone(config.backbone)[0])
+    stride = config.stride or facts.stride
+    count, rows, cols = planes.shape
+    dim = facts.width_rgb if planes.rgb else facts.width
+    grid = (grid_length(rows, stride), grid_length(cols, stride))
+    on_disk = count * grid[0] * grid[1] * dim * 4 > config.memory_gb * 1e9 * MAP_SHARE
+    return FeatureEstimate(facts.name, stride, grid, count, dim, on_disk)
+

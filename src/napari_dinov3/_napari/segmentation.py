@@ -1,0 +1,188 @@
+"""Scribbles to labels in a viewer: features, probe, labels of the visible plane first and then of the others.
+
+Labels of a stack that would take more than a share of the memory budget are not computed ahead: they become a lazy array
+whose planes are computed when they are looked at. Probabilities and uncertainty are always lazy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_dinov3._napari.jobs import FeatureRequest, features_steps, outward
+from napari_dinov3._napari.layers import Placement
+from napari_dinov3._napari.results import add_pixels
+from napari_dinov3._napari.session import Session
+from napari_dinov3.errors import InputError
+from napari_dinov3.features.feature_map import FeatureMap
+from napari_dinov3.image import Planes
+from napari_dinov3.progress import Job, Progress, part_of
+from napari_dinov3.segment.probe import Probe
+
+LABELS_SHARE = 0.25  # of the memory budget; larger label stacks stay lazy
+
+
+@dataclass(slots=True, eq=False)
+class Prediction:
+    """Labels that a job fills plane by plane while a layer may already show them.
+
+    Parameters
+    ----------
+    probe : Probe
+        Fitted once the job has come that far.
+    features : FeatureMap or None
+        Once extracted.
+    labels : (planes, rows, cols) array or None
+        numpy, filled in the order the planes are wanted; or dask, computed when looked at.
+    done : set of int
+        Planes that hold their labels.
+    report : str
+        Comparison with a reference, where one was given.
+    """
+
+    probe: Probe
+    features: FeatureMap | None = None
+    labels: Any = None
+    done: set[int] = field(default_factory=set)
+    report: str = ""
+
+    @property
+    def complete(self) -> bool:
+        """Whether every plane is labelled, in memory."""
+        return isinstance(self.labels, np.ndarray) and len(self.done) == len(self.labels)
+
+
+def prediction_steps(
+    session: Session, request: FeatureRequest, prediction: Prediction, *, scribbles: Planes | None, truth: Planes | None = None
+) -> Job[Prediction]:
+    """Extract features, train, and label every plane.
+
+    Parameters
+    ----------
+    session, request
+        The features that are wanted.
+    prediction : Prediction
+        Filled on the way; may be shown meanwhile.
+    scribbles : Planes or None
+        What to learn from; None where the probe has learned already.
+    truth : Planes, optional
+        Reference labels to compare with.
+    """
+    features = yield from part_of(features_steps(session, request), start=0, span=40, total=100)
+    if scribbles is not None:
+        check_scribbles(scribbles, features)
+        yield from part_of(prediction.probe.fit_steps(features, scribbles.data), start=40, span=20, total=100)
+    prediction.features = features
+    count = len(features)
+    size = count * features.image_shape[0] * features.image_shape[1] * prediction.probe.fitted.dtype.itemsize
+    if size > LABELS_SHARE * request.config.memory_gb * 1e9:
+        prediction.labels = prediction.probe.predict(features, lazy=True)
+        return prediction
+    prediction.labels = np.zeros((count, *features.image_shape), prediction.probe.fitted.dtype)
+    for plane in outward(count, request.visible):
+        prediction.labels[plane] = prediction.probe.predict_plane(features, plane)
+        prediction.done.add(plane)
+        yield Progress(60 + 40 * len(prediction.done) // count, 100, f"labels of plane {plane + 1} of {count}")
+    if truth is not None:
+        prediction.report = yield from part_of(report_steps(prediction.labels, truth), start=99, span=1, total=100)
+    return prediction
+
+
+def check_scribbles(scribbles: Planes, features: FeatureMap) -> None:
+    """Refuse scribbles of another shape than the image, before anything is computed from them."""
+    wanted = (len(features), *features.image_shape)
+    if scribbles.shape != wanted:
+        raise InputError(f"Layer {scribbles.name!r} has shape {scribbles.shape}", f"{wanted}, as the image",
+                         "Make a layer of the right shape with 'New scribbles layer'")
+
+
+def add_soft_layers(
+    viewer: Any, placement: Placement, prediction: Prediction, *, probability: bool, uncertainty: bool,
+    metadata: Mapping[str, Any],
+) -> list[Any]:
+    """Add lazy layers with the probability of each class, and with the uncertainty.
+
+    Parameters
+    ----------
+    viewer, placement, metadata
+        As in :func:`~napari_dinov3._napari.results.add_pixels`.
+    prediction : Prediction
+        Complete.
+    probability, uncertainty : bool
+        Which of the two.
+
+    Returns
+    -------
+    layers : list
+        Those that were added.
+    """
+    probe, features = prediction.probe, prediction.features
+    assert features is not None  # a complete prediction has them
+    look: dict[str, Any] = {"contrast_limits": (0, 1), "opacity": 0.6, "visible": False}
+    added = []
+    if probability:
+        soft = probe.predict_proba(features, lazy=True)
+        added += [
+            add_pixels(viewer, placement, soft[:, index], name=f"{placement.name} probability {value}", metadata=metadata,
+                       colormap="viridis", **look)
+            for index, value in enumerate(probe.classes_)
+        ]
+    if uncertainty:
+        soft = probe.uncertainty(features, lazy=True)
+        added.append(add_pixels(viewer, placement, soft, name=f"{placement.name} uncertainty", metadata=metadata,
+                                colormap="magma", **{**look, "visible": True}))
+    return added
+
+
+
+
+def report_steps(labels: npt.NDArray[Any], truth: Planes) -> Job[str]:
+    """Compare labels with a reference, plane by plane, and write the outcome for people.
+
+    Parameters
+    ----------
+    labels : (planes, rows, cols) int
+        Of a prediction.
+    truth : Planes
+        Reference labels of the same shape; its values need not be the same numbers, see Notes.
+
+    Returns
+    -------
+    report : str
+        Accuracy, then F1 and IoU of each class.
+
+    Notes
+    -----
+    A class is paired with the reference value it shares most pixels with, one to one (the assignment with the largest total
+    overlap), because a mask codes background as 0 and scribbles cannot.
+    """
+    if truth.shape != labels.shape:
+        raise InputError(f"Layer {truth.name!r} has shape {truth.shape}", f"{labels.shape}, as the labels",
+                         "Choose reference labels of the same image")
+    counts: dict[tuple[int, int], int] = {}
+    for plane in range(len(labels)):
+        yield Progress(plane, len(labels), f"comparing plane {plane + 1} of {len(labels)}")
+        pairs = np.stack([labels[plane].ravel().astype(np.int64), truth.plane(plane).ravel().astype(np.int64)])
+        found, often = np.unique(pairs, axis=1, return_counts=True)
+        for (ours, theirs), count in zip(found.T.tolist(), often.tolist(), strict=True):
+            counts[ours, theirs] = counts.get((ours, theirs), 0) + count
+    return _report(counts)
+
+
+def _report(counts: Mapping[tuple[int, int], int]) -> str:
+    from scipy.optimize import linear_sum_assignment
+
+    ours, theirs = sorted({a for a, _ in counts}), sorted({b for _, b in counts})
+    table = np.array([[counts.get((a, b), 0) for b in theirs] for a in ours], dtype=np.int64)
+    rows, cols = linear_sum_assignment(-table)
+    shared = table[rows, cols]
+    lines = [f"Accuracy {shared.sum() / table.sum():.3f}"]
+    for row, col, both in zip(rows, cols, shared, strict=True):
+        either = table[row].sum() + table[:, col].sum() - both
+        f1 = 2 * both / (either + both)
+        lines.append(f"class {ours[row]} = reference {theirs[col]}: F1 {f1:.3f}, IoU {both / either:.3f}")
+    return "\n".join(lines)

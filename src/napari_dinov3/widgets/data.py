@@ -1,0 +1,116 @@
+"""New data: synthetic images with known truth, or a file or folder, as layers with scale and units."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from qtpy.QtWidgets import QFileDialog, QPushButton
+
+from napari_dinov3._napari import open_file, script
+from napari_dinov3._napari.layers import free_name
+from napari_dinov3.io.image_file import ImageFile
+from napari_dinov3.progress import Job
+from napari_dinov3.synthetic import MODALITIES, Sample
+from napari_dinov3.widgets.form import Choice, Form, Number, wrapped_label
+from napari_dinov3.widgets.panel import TaskPanel
+
+NAMES = {
+    "em": "EM: bright round bodies", "mri": "MRI: a lesion", "histology": "histology: dark nuclei",
+    "connectomics": "connectomics: filaments", "atlas": "atlas: regions in stripes", "calcium": "calcium imaging: bright cells",
+}
+FIELDS = (
+    Choice("modality", "Modality", "What kind of image is drawn.", "em",
+           tuple((name, NAMES.get(name, name)) for name in MODALITIES)),
+    Number("planes", "Planes", "Planes of the stack, or frames of the movie; 1 gives a single image.", 16, 1, 2000, 1, 0),
+    Number("size", "Size (px)", "Rows and columns.", 512, 16, 8192, 64, 0),
+    Number("rng", "Seed", "The same seed gives the same image.", 0, 0, 2**31 - 1, 1, 0),
+    Number("drift", "Drift (px a plane)", "Largest random shift between neighbouring planes, known exactly.", 0, 0, 100, 0.5, 1),
+)
+FILTER = "Images (*.tif *.tiff *.png *.jpg *.jpeg *.bmp *.npy *.npz);;All files (*)"
+
+
+class DataPanel(TaskPanel):
+    """Make synthetic data, or open a file or folder."""
+
+    title = "New data"
+    summary = "Draw a synthetic image with a known mask, or open a file or a folder of slices."
+    run_text = "Draw"
+    help_text = (
+        "Draw: adds an image layer and a hidden labels layer with the true mask. With drift, the planes are shifted by a known "
+        "random walk; the shifts are in the layers' metadata.\n"
+        "Open: TIFF, PNG, JPEG, numpy, or a folder of numbered slices. Pixels are read when they are looked at; spacing and "
+        "units come from the file."
+    )
+
+    def build(self) -> None:
+        """Add the two ways to get data."""
+        self.form = Form(FIELDS)
+        self.form.valueChanged.connect(self.changed)
+        self.file_button, self.folder_button = QPushButton("Open a file…"), QPushButton("Open a folder of slices…")
+        self.file_button.setToolTip("Choose an image file.")
+        self.folder_button.setToolTip("Choose a folder whose images are the planes of a stack.")
+        self.file_button.clicked.connect(lambda: self.open_path())
+        self.folder_button.clicked.connect(lambda: self.open_path(folder=True))
+        self.section("Draw a synthetic image", self.form)
+        self.section("Open", wrapped_label("Pixels are read when they are looked at."), self.file_button, self.folder_button)
+
+    def value(self) -> dict[str, Any]:
+        """Read every setting."""
+        return self.form.value()
+
+    def setValue(self, value: Mapping[str, Any]) -> None:
+        """Set some or all settings."""
+        self.form.setValue(value)
+
+    def problem(self) -> str:
+        """Nothing is ever missing."""
+        return ""
+
+    def ready_text(self) -> str:
+        """Say what is drawn."""
+        value = self.value()
+        planes = f"{value['planes']} planes of " if value["planes"] > 1 else ""
+        return f"Draws {planes}{value['size']} x {value['size']} pixels and their mask."
+
+    def make_job(self) -> Job[Sample]:
+        """Draw the sample."""
+        value = self.value()
+        return open_file.make_sample_steps(value.pop("modality"), **value)
+
+    def show_result(self, result: Sample) -> str:
+        """Add image and mask."""
+        return self._add(open_file.sample_layers(result, **self.value()))
+
+    def script(self) -> str:
+        """Write the drawing as Python."""
+        value = self.value()
+        words = ", ".join(f"{key}={item!r}" for key, item in value.items() if key != "modality")
+        single = value["planes"] == 1
+        place = "scale=sample.spacing[1:], units=sample.units[1:]" if single else "scale=sample.spacing, units=sample.units"
+        index = "[0]" if single else ""
+        return script.script_of([
+            f"sample = nd.synthetic.{value['modality']}({words})",
+            f"viewer.add_image(sample.images{index}, name=sample.name, rgb=sample.rgb, {place})",
+            f"viewer.add_labels(sample.masks{index}.astype('uint8'), name=sample.name + ' mask', {place})",
+        ])
+
+    def open_path(self, path: str | Path | None = None, *, folder: bool = False) -> None:
+        """Open a file or folder; asks for one where none is given."""
+        if path is None and folder:
+            path = QFileDialog.getExistingDirectory(self, "Open a folder of slices")
+        elif path is None:
+            path = QFileDialog.getOpenFileName(self, "Open an image", "", FILTER)[0]
+        if path:
+            self.start(open_file.open_steps(path), f"Opening {Path(path).name}", self._show_file)
+
+    def _show_file(self, image: ImageFile) -> str:
+        return self._add(open_file.file_layers(image))
+
+    def _add(self, layers: list[open_file.LayerData]) -> str:
+        names = []
+        for data, options, kind in layers:
+            name = free_name(self.viewer.layers, options["name"])
+            names.append(getattr(self.viewer, f"add_{kind}")(data, **{**options, "name": name}).name)
+        return f"Added {', '.join(names)}."

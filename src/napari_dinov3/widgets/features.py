@@ -1,0 +1,184 @@
+"""Features: make the feature map of an image, and look at it in colours or as similarity to a place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from qtpy.QtWidgets import QPushButton
+
+from napari_dinov3._napari import jobs, results, script
+from napari_dinov3._napari.compat import world_point
+from napari_dinov3._napari.layers import read_layer
+from napari_dinov3._napari.provenance import provenance
+from napari_dinov3._napari.similarity import LOOK, Filling, SimilarityView
+from napari_dinov3.errors import InputError
+from napari_dinov3.features.feature_map import FeatureMap
+from napari_dinov3.progress import Job, Progress
+from napari_dinov3.recipe import PcaConfig
+from napari_dinov3.widgets.click_picker import ClickPicker
+from napari_dinov3.widgets.form import wrapped_label
+from napari_dinov3.widgets.image_panel import ImagePanel
+from napari_dinov3.widgets.layer_chooser import LayerChooser
+from napari_dinov3.widgets.panel import field_row
+from napari_dinov3.widgets.status import error_text
+
+PICK_OFF = "Similarity to a click"
+PICK_ON = "Similarity: on, click in the image"
+REGION_TIP = "Add a layer with the similarity of every patch to the painted region."
+
+
+class FeaturesPanel(ImagePanel):
+    """Extract features and look at them."""
+
+    title = "Features"
+    summary = "Turn an image into patch features once; every other panel uses them."
+    run_text = "Extract features"
+    help_text = (
+        "1. Choose the image and a backbone. Smaller strides give finer maps.\n"
+        "2. Extract: the map is kept for this viewer until the image changes.\n"
+        "3. Principal components show what the features tell apart.\n"
+        "4. Switch similarity on and click or drag in the image: bright patches look like that place, in every plane. "
+        "Or paint a region in a Labels layer and compare with that."
+    )
+
+    def build_task(self) -> None:
+        """Add the ways to look at the map."""
+        self.similarity = SimilarityView(self.viewer)
+        self.picker = ClickPicker(self.viewer, self.pick)
+        self.pca_button = QPushButton("Principal component colours")
+        self.pca_button.setToolTip("Add a layer that shows the three strongest components as red, green and blue.")
+        self.pca_button.clicked.connect(self.show_pca)
+        self.pick_button = QPushButton(PICK_OFF)
+        self.pick_button.setCheckable(True)
+        self.pick_button.setToolTip("While this is on, a click in the image shows how similar every patch is to that place.")
+        self.pick_button.toggled.connect(self._on_pick_toggled)
+        self.region = LayerChooser(self.viewer, ("Labels",), label="Painted region", optional="none",
+                                   tooltip="Labels layer whose painted pixels are compared with every patch.")
+        self.region.valueChanged.connect(self.changed)
+        self.region_button = QPushButton("Similarity to the region")
+        self.region_button.clicked.connect(self.show_region)
+        self.section("Look at the features", wrapped_label("Features that are not cached are extracted first."),
+                     self.pca_button, self.pick_button, field_row("Region", self.region), self.region_button)
+        self.on_close(self.region.dispose, self.picker.stop)
+
+    def value(self) -> dict[str, Any]:
+        """Read every setting."""
+        region = self.region.value()
+        return {**super().value(), "region": None if region is None else region.unique_id}
+
+    def setValue(self, value: Mapping[str, Any]) -> None:
+        """Set some or all settings."""
+        super().setValue(value)
+        if "region" in value:
+            self.region.setValue(value["region"])
+
+    def refresh(self, *_: Any) -> None:
+        """Bring buttons in step, the task's own too."""
+        super().refresh()
+        ready = not self.runner.running and not self._problem()
+        has_region = self.region.value() is not None
+        self.pca_button.setEnabled(ready)
+        self.pick_button.setEnabled(self.pick_button.isChecked() or not self._problem())
+        self.region_button.setEnabled(ready and has_region)
+        self.region_button.setToolTip(REGION_TIP if has_region else "Choose a Labels layer with a painted region first.")
+
+    def ready_text(self) -> str:
+        """Say whether the features are cached."""
+        return "These features are cached." if self.session.find(self.request().key) is not None else ""
+
+    def make_job(self) -> Job[FeatureMap]:
+        """Extract, or take from the cache."""
+        return jobs.features_steps(self.session, self.request())
+
+    def show_result(self, result: FeatureMap) -> str:
+        """Say what was made."""
+        rows, cols = result.grid
+        planes = f"{len(result)} planes of " if len(result) > 1 else ""
+        return f"{result.backbone}: {planes}{rows} x {cols} patches, {result.dim} numbers each."
+
+    def script(self) -> str:
+        """Write extraction, colours, and the last clicked similarity."""
+        source = self.source()
+        estimate = jobs.estimate_features(source.planes, self.session.features_config)
+        transform = source.placement.patch_transform(estimate.stride, (estimate.stride - 1) / 2)
+        name = source.placement.name
+        lines = [*self.extract_script(), PcaConfig().to_python(),
+                 script.add_line("image", "colours", name=f"{name} PCA", placement=source.placement, transform=transform,
+                                 rgb=True)]
+        if self.similarity.filling is not None:
+            lines += [self.similarity.filling.config.to_python(),
+                      script.add_line("image", "heat", name=f"{name} similarity", placement=source.placement, transform=transform,
+                                      **LOOK)]
+        return script.script_of(lines)
+
+    def show_pca(self) -> None:
+        """Add a layer with the principal components as colours."""
+        request = self.request()
+        self.start(jobs.pca_steps(self.session, request), "Principal components", lambda r: self._add_pca(request, *r))
+
+    def show_region(self) -> None:
+        """Add a layer with the similarity to the painted region."""
+        request = self.request()
+        region = read_layer(self.region.value(), point=world_point(self.viewer)).planes
+        self.start(jobs.region_steps(self.session, request, region), "Similarity to a region",
+                   lambda r: self._add_region(request, region.name, *r))
+
+    def pick(self, world: Any, rest: bool = True) -> None:
+        """Show the similarity to the patch at a world position: the visible plane now, the others in the background.
+
+        Parameters
+        ----------
+        world : floats
+            Position in the viewer's world.
+        rest : bool
+            Whether to go on to the other planes.
+        """
+        request = self.request()
+        features = self.session.find(request.key)
+        if features is None:
+            self.say("blocked", "the features are not there yet; extract them, then click.")
+            return
+        try:
+            at = self.similarity.pick(request, features, world)
+        except InputError as error:
+            self.say("error", error_text(error))
+            return
+        self.say("done", f"Similarity to row {at.row:.0f}, column {at.col:.0f} of plane {at.plane}: 1 is alike, 0 unrelated.")
+        if rest and len(features) > 1:
+            self.start(self.similarity.rest_steps(request.visible), "Similarity", self._show_rest)
+
+    def _add_pca(self, request: jobs.FeatureRequest, features: FeatureMap, colours: Any) -> str:
+        name = request.source.placement.name
+        metadata = provenance("pca", source=name, settings=request.config.options(), script=self.script(),
+                              features=features.provenance)
+        with results.selection_kept(self.viewer):
+            layer = results.add_patches(self.viewer, request.source.placement, features, colours, name=f"{name} PCA", rgb=True,
+                                        metadata=metadata)
+        return f"Added {layer.name!r}: like colours are like features."
+
+    def _add_region(self, request: jobs.FeatureRequest, region: str, features: FeatureMap, heat: Any) -> str:
+        name = request.source.placement.name
+        metadata = provenance("similarity", source=name, settings=request.config.options(), features=features.provenance,
+                              region=region)
+        with results.selection_kept(self.viewer):
+            layer = results.add_patches(self.viewer, request.source.placement, features, heat, metadata=metadata,
+                                        name=f"{name} similar to {region}", **LOOK)
+        return f"Added {layer.name!r}: 1 is alike, 0 unrelated."
+
+    def _show_rest(self, filling: Filling) -> str:
+        self.similarity.owned.refresh()
+        return f"Similarity to row {filling.config.row:.0f}, column {filling.config.col:.0f} in all {len(filling.array)} planes."
+
+    def _on_progress(self, event: Progress) -> None:
+        super()._on_progress(event)
+        self.similarity.owned.refresh()
+
+    def _on_pick_toggled(self, on: bool) -> None:
+        self.pick_button.setText(PICK_ON if on else PICK_OFF)
+        if not on:
+            self.picker.stop()
+            return
+        self.picker.start()
+        if self.session.find(self.request().key) is None and not self.runner.running:
+            self.run()

@@ -1,0 +1,97 @@
+"""A task panel that works on an image layer: the chooser, what the layer holds, its pyramid level, and how features are made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from napari_dinov3._napari import jobs, script
+from napari_dinov3._napari.compat import world_point
+from napari_dinov3._napari.layers import Source, describe_layer, read_layer
+from napari_dinov3.widgets.feature_chooser import FeatureChooser
+from napari_dinov3.widgets.form import Form, Number, wrapped_label
+from napari_dinov3.widgets.layer_chooser import LayerChooser
+from napari_dinov3.widgets.panel import TaskPanel
+
+NO_IMAGE = "there is no image layer; open a file, or make one with the New data panel."
+
+
+class ImagePanel(TaskPanel):
+    """Base of the panels that read an image layer."""
+
+    uses_features: ClassVar[bool] = True
+
+    def build(self) -> None:
+        """Add the image and feature sections, then the task's own."""
+        self.image = LayerChooser(self.viewer, ("Image",), label="Image",
+                                  tooltip="Image layer the task reads; it is never changed.")
+        self.image_facts = wrapped_label(name="image_facts")
+        self.level = Form((Number("level", "Pyramid level", "0 is the finest level of a multiscale image.", 0, 0, 99, 1, 0),))
+        self.section("Image", self.image, self.image_facts, self.level)
+        self.image.valueChanged.connect(self.changed)
+        self.level.valueChanged.connect(self.changed)
+        self.on_close(self.image.dispose)
+        if self.uses_features:
+            self.features = FeatureChooser(self.session)
+            self.section("Features", self.features)
+            self.features.valueChanged.connect(self.changed)
+            self.on_close(self.features.dispose)
+        self.build_task()
+
+    def build_task(self) -> None:
+        """Add the task's own sections."""
+        raise NotImplementedError
+
+    def value(self) -> dict[str, Any]:
+        """Read every setting: the image's layer id, the pyramid level, and the task's own."""
+        layer = self.image.value()
+        return {"image": None if layer is None else layer.unique_id, **self.level.value()}
+
+    def setValue(self, value: Mapping[str, Any]) -> None:
+        """Set some or all settings; the image by layer, name or layer id."""
+        if value.get("image") is not None:
+            self.image.setValue(value["image"])
+        self.level.setValue(value)
+
+    def problem(self) -> str:
+        """Ask for an image."""
+        layer = self.image.value()
+        if layer is None:
+            return NO_IMAGE
+        self.source()
+        return ""
+
+    def refresh(self, *_: Any) -> None:
+        """Bring facts, estimate, buttons and status in step."""
+        layer = self.image.value()
+        multiscale = layer is not None and bool(layer.multiscale)
+        self.level.setHidden(not multiscale)
+        self.image_facts.setText("" if layer is None else describe_layer(layer))
+        if self.uses_features:
+            self.features.show_estimate(None if layer is None else self.source().planes)
+        super().refresh()
+
+    def source(self) -> Source:
+        """Read the chosen layer as planes, lazily."""
+        return read_layer(self.image.value(), point=world_point(self.viewer), level=self._level())
+
+    def request(self) -> jobs.FeatureRequest:
+        """Ask for the features of the chosen layer under the present settings."""
+        config = replace(self.session.features_config, level=self._level())
+        return jobs.request_features(self.session, self.viewer, self.image.value(), config)
+
+    def extract_script(self) -> list[str]:
+        """Write how the features are made."""
+        source = self.source()
+        config = replace(self.session.features_config, axes=script.axes_of(source), level=0)
+        return [*self.image_script(), config.to_python("image")]
+
+    def image_script(self) -> list[str]:
+        """Write how the image is read."""
+        layer = self.image.value()
+        return script.layer_lines(self.source(), level=self._level(), multiscale=bool(layer.multiscale))
+
+    def _level(self) -> int:
+        layer = self.image.value()
+        return int(self.level.value()["level"]) if layer is not None and layer.multiscale else 0
