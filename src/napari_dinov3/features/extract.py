@@ -1,12 +1,11 @@
 """Turn an image into a feature map: read a plane, normalise it, cut tiles, embed them in batches, put the grid together.
 
 Planes are read one at a time and written to the map as soon as they are whole, so a stack larger than memory passes through
-in the memory of a few tiles; a map over the budget goes to disk.
+in the memory of a few tiles; a map over the budget goes to disk, and one that is to be kept goes to a folder or a store.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -17,19 +16,13 @@ import numpy.typing as npt
 
 from napari_dinov3.backbones.base import Backbone
 from napari_dinov3.backbones.registry import choose_backbone, load_backbone
-from napari_dinov3.errors import InputError
+from napari_dinov3.features.embedding import Layout, batch_size_of, embed_group, groups_of, plan
 from napari_dinov3.features.feature_map import FeatureMap
-from napari_dinov3.features.store import allocate
-from napari_dinov3.features.tiling import Tile, blend_tiles, cut_tiles, pad_plane
-from napari_dinov3.geometry import grid_length
+from napari_dinov3.features.store import FeatureStore, allocate, content_hashes, fits_in_memory, make_key
+from napari_dinov3.features.stored_map import StoredMap, open_map
 from napari_dinov3.image import Planes, as_planes
 from napari_dinov3.normalize import Normalization, estimate_normalization
 from napari_dinov3.progress import Job, Progress, collect
-
-DEFAULT_TILE = 1024
-SMALLEST_TILE = 128
-BATCH_PIXELS = 1 << 20  # more at once is no quicker on a processor
-_WORKING_COPIES = 6  # a filter keeps about this many images of a tile beside its features
 
 
 def extract(image: Any, *, backbone: str | Backbone = "auto", **options: Any) -> FeatureMap:
@@ -68,6 +61,7 @@ def extract_steps(
     batch_size: int | None = None,
     memory_gb: float = 2.0,
     folder: str | Path | None = None,
+    cache: FeatureStore | str | Path | None = None,
     **image_options: Any,
 ) -> Job[FeatureMap]:
     """Compute features step by step; see :func:`extract`.
@@ -88,7 +82,12 @@ def extract_steps(
     memory_gb : float
         Budget in gigabytes (1e9 bytes). A map over half of it goes to disk as float16.
     folder : path, optional
-        Keep the map on disk in this folder.
+        Keep the map on disk in this folder of its own. A run that was stopped goes on where it was; another image or setting
+        is refused.
+    cache : "user", path or FeatureStore, optional
+        Keep the map in this store between runs, and take it, or as much of it as there is, from there: ``"user"`` is the
+        user's own, see :class:`~napari_dinov3.features.store.FeatureStore`. Worth it where a plane takes longer to compute
+        than to read twice.
     **image_options
         Of :func:`napari_dinov3.as_planes`: axes, rgb, channel, spacing, units, level, name.
 
@@ -100,116 +99,116 @@ def extract_steps(
     planes = as_planes(image, **image_options)
     chosen, reason = choose_backbone(backbone) if isinstance(backbone, str) else (backbone.facts.name, "given as an object")
     model = load_backbone(chosen, stride=stride) if isinstance(backbone, str) else backbone
-    layout = _plan(planes, model, tile_size, batch_size, memory_gb)
+    layout = plan(planes, model, tile_size=tile_size, memory_gb=memory_gb)
     yield Progress(0, layout.steps, f"{chosen} ({reason})")
     window = estimate_normalization(planes, percentiles)
-    shape = (len(planes), *layout.grid, model.width(planes.channels))
-    array = allocate(shape, memory_gb=memory_gb, folder=None if folder is None else Path(folder))
-    cls: list[npt.NDArray[np.float32] | None] = [None] * len(planes)
+    run = _Extraction(planes, model, reason, window, percentiles, layout, memory_gb, batch_size)
+    if folder is None and cache is None:
+        return (yield from _into_memory(run))
+    return (yield from _onto_disk(run, folder, cache))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Extraction:
+    """All that is settled before the first tile is embedded."""
+
+    planes: Planes
+    model: Backbone
+    reason: str
+    window: Normalization
+    percentiles: tuple[float, float]
+    layout: Layout
+    memory_gb: float
+    batch_size: int | None
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Of the features."""
+        return len(self.planes), *self.layout.grid, self.model.width(self.planes.channels)
+
+    def how(self) -> dict[str, Any]:
+        """Collect what beside the pixels decides the numbers."""
+        return {
+            "backbone": self.model.facts.name, "revision": self.model.revision, "stride": self.model.stride,
+            "window": [self.window.low, self.window.high], "tile": [self.layout.tile_size, getattr(self.model, "overlap", 0.0)],
+        }
+
+
+def _into_memory(run: _Extraction) -> Job[FeatureMap]:
+    """Embed every plane into an array in memory, or in a temporary folder."""
+    array = allocate(run.shape, memory_gb=run.memory_gb)
+    cls: list[npt.NDArray[np.float32]] = []
     done = 0
-    for plane, grid, token, count in _embedded_planes(planes, model, window, layout):
-        done += count
-        if grid is not None:
-            array[plane] = grid
-            cls[plane] = token
-        yield Progress(min(done, layout.steps), layout.steps, f"plane {plane + 1} of {len(planes)}")
-    return _as_feature_map(planes, model, array, cls, window, {"reason": reason, "percentiles": list(percentiles)})
+    size = run.batch_size or batch_size_of(run.layout, run.model)
+    for group in groups_of(run.layout, size):
+        for batch in embed_group(run.planes, run.model, run.window, run.layout, group, batch_size=size):
+            for plane, grid, token in batch.finished:
+                array[plane] = grid
+                cls.extend([] if token is None else [token])
+            done += batch.tiles
+            yield Progress(done, run.layout.steps, f"plane {group[-1] + 1} of {len(run.planes)}")
+    return _as_feature_map(run, array, np.stack(cls) if len(cls) == len(run.planes) else None, _provenance(run, str(array.dtype)))
 
 
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    grid: tuple[int, int]
-    tiles: tuple[Tile, ...]
-    batch_size: int
-    steps: int
-
-
-def _plan(planes: Planes, model: Backbone, tile_size: int | None, batch_size: int | None, memory_gb: float) -> _Layout:
-    if memory_gb <= 0:
-        raise InputError(f"memory_gb={memory_gb}", "a positive number of gigabytes", "Give the memory this run may use")
-    if tile_size is not None and tile_size < model.stride:
-        raise InputError(f"tile_size={tile_size}", f"at least one patch of {model.stride} pixels", "Give a larger tile size")
-    _, rows, cols = planes.shape
-    per_pixel = 4 * (planes.channels * _WORKING_COPIES + model.width(planes.channels) / model.stride**2)
-    side: int = tile_size or getattr(model, "tile_size", DEFAULT_TILE)
-    while tile_size is None and side > SMALLEST_TILE:
-        read = (min(side, rows) + 2 * model.halo) * (min(side, cols) + 2 * model.halo)
-        if read * per_pixel <= memory_gb * 1e9 / 4:
-            break
-        side //= 2
-    overlap = getattr(model, "overlap", 0.0)
-    if overlap:
-        tiles = tuple(blend_tiles((rows, cols), stride=model.stride, tile_size=side, overlap=overlap))
+def _onto_disk(run: _Extraction, folder: str | Path | None, cache: FeatureStore | str | Path | None) -> Job[FeatureMap]:
+    """Embed the planes that are not on disk yet, and keep them there."""
+    hashes: list[str] = []
+    for digest in content_hashes(run.planes):
+        yield Progress(0, run.layout.steps, f"looking for stored features: plane {len(hashes) + 1} of {len(run.planes)}")
+        hashes.append(digest)
+    key = make_key(hashes, run.how())
+    facts = {"image": run.planes.name, "backbone": run.model.facts.name}
+    if folder is not None:
+        stored = open_map(Path(folder).expanduser(), key=key, shape=run.shape, facts=facts)
     else:
-        tiles = tuple(cut_tiles((rows, cols), stride=model.stride, tile_size=side, halo=model.halo))
-    tile_pixels = max(tile.shape[0] * tile.shape[1] for tile in tiles) * model.stride**2
-    at_once = max(1, getattr(model, "batch_pixels", BATCH_PIXELS) // tile_pixels)
-    batch = batch_size or int(np.clip(memory_gb * 1e9 / 4 / (tile_pixels * per_pixel), 1, at_once))
-    return _Layout((grid_length(rows, model.stride), grid_length(cols, model.stride)), tiles, batch, len(planes) * len(tiles))
+        store = cache if isinstance(cache, FeatureStore) else FeatureStore(None if cache == "user" else cache)
+        stored = store.open(key, run.shape, facts)
+    found = run.shape[0] - len(stored.pending)
+    if not stored.complete:
+        yield from _fill(run, stored)
+    stored.touch()
+    array: Any = stored.array
+    if folder is None and fits_in_memory(run.shape, run.memory_gb):
+        array = np.asarray(stored.array[:], np.float32)
+    provenance = {**stored.provenance, "precision": stored.manifest["dtype"], "planes_from_cache": found}
+    return _as_feature_map(run, array, stored.cls, provenance)
 
 
-_Done = tuple[int, npt.NDArray[np.float32] | None, npt.NDArray[np.float32] | None, int]
+def _fill(run: _Extraction, stored: StoredMap) -> Job[None]:
+    size = run.batch_size or batch_size_of(run.layout, run.model)
+    pending, per_plane = set(stored.pending), len(run.layout.tiles)
+    done = run.layout.steps - len(pending) * per_plane
+    for group in groups_of(run.layout, size):
+        if pending.isdisjoint(group):
+            continue
+        for batch in embed_group(run.planes, run.model, run.window, run.layout, group, batch_size=size):
+            for plane, grid, token in batch.finished:
+                if plane in pending:
+                    stored.write(plane, grid, token)
+            done = min(run.layout.steps, done + batch.tiles)
+            yield Progress(done, run.layout.steps, f"plane {group[-1] + 1} of {len(run.planes)}")
+    stored.describe(_provenance(run, stored.manifest["dtype"]))
 
 
-def _embedded_planes(planes: Planes, model: Backbone, window: Normalization, layout: _Layout) -> Iterator[_Done]:
-    """Embed tile after tile in batches of equal shape; give each plane's grid when it is whole, None for the batches between."""
-    grids: dict[int, npt.NDArray[np.float32]] = {}
-    tokens: dict[int, list[npt.NDArray[np.float32]]] = {}
-    left = [len(layout.tiles)] * len(planes)
-    for batch in _batches(planes, model, window, layout):
-        embedding = model.embed(np.stack([pixels for _, _, pixels in batch]))
-        finished = []
-        for at, (plane, tile, _) in enumerate(batch):
-            if plane not in grids:
-                grids[plane] = np.zeros((*layout.grid, embedding.patches.shape[-1]), np.float32)
-            tile.keep(embedding.patches[at], grids[plane])
-            if embedding.cls is not None:
-                tokens.setdefault(plane, []).append(embedding.cls[at])
-            left[plane] -= 1
-            if not left[plane]:
-                finished.append(plane)
-        for plane in finished:
-            token = np.mean(tokens.pop(plane), axis=0) if plane in tokens else None
-            yield plane, grids.pop(plane), token, 0
-        yield batch[-1][0], None, None, len(batch)
+def _provenance(run: _Extraction, precision: str) -> dict[str, Any]:
+    from napari_dinov3 import __version__
 
-
-_Item = tuple[int, Tile, npt.NDArray[np.float32]]
-
-
-def _batches(planes: Planes, model: Backbone, window: Normalization, layout: _Layout) -> Iterator[list[_Item]]:
-    batch: list[_Item] = []
-    for plane in range(len(planes)):
-        padded = pad_plane(window.apply(planes.plane(plane)), model.stride)
-        for tile in layout.tiles:
-            if batch and (len(batch) == layout.batch_size or batch[0][1].shape != tile.shape):
-                yield batch
-                batch = []
-            batch.append((plane, tile, tile.pixels(padded, model.stride)))
-    yield batch
+    planes, model = run.planes, run.model
+    return {
+        "package": "napari-dinov3", "version": __version__, "image": planes.name, "image_dtype": str(planes.dtype),
+        "backbone": model.facts.name, "revision": model.revision, "stride": model.stride,
+        "intensity_window": [run.window.low, run.window.high], "precision": precision, "reason": run.reason,
+        "percentiles": list(run.percentiles), **({"network": dict(model.provenance)} if hasattr(model, "provenance") else {}),
+    }
 
 
 def _as_feature_map(
-    planes: Planes,
-    model: Backbone,
-    array: Any,
-    cls: list[npt.NDArray[np.float32] | None],
-    window: Normalization,
-    how: dict[str, Any],
+    run: _Extraction, array: Any, cls: npt.NDArray[np.float32] | None, provenance: dict[str, Any]
 ) -> FeatureMap:
-    from napari_dinov3 import __version__
-
-    tokens = [token for token in cls if token is not None]
-    provenance = {
-        "package": "napari-dinov3", "version": __version__, "image": planes.name, "image_dtype": str(planes.dtype),
-        "backbone": model.facts.name, "revision": model.revision, "stride": model.stride,
-        "intensity_window": [window.low, window.high], "precision": str(array.dtype), **how,
-        **({"network": dict(model.provenance)} if hasattr(model, "provenance") else {}),
-    }
+    planes, model = run.planes, run.model
     _, rows, cols = planes.shape
     return FeatureMap(
         array=array, backbone=model.facts.name, revision=model.revision, stride=float(model.stride),
         first_centre=(model.stride - 1) / 2, image_shape=(rows, cols), world_from_pixel=planes.world_from_pixel, axes=planes.axes,
-        spacing=planes.spacing, units=planes.units, cls=np.stack(tokens) if len(tokens) == len(cls) else None,
-        provenance=MappingProxyType(provenance),
+        spacing=planes.spacing, units=planes.units, cls=cls, provenance=MappingProxyType(provenance),
     )

@@ -140,6 +140,7 @@ class ExtractConfig(TaskConfig):
     batch_size: int | None = None
     memory_gb: float = 2.0
     folder: str | None = None
+    cache: str | None = None
     axes: str | None = None
     rgb: bool | None = None
     channel: int | tuple[int, ...] | None = None
