@@ -1,0 +1,300 @@
+"""How well found objects agree with known ones: CorLoc, mask IoU, precision and recall of boxes, and the sweep over tau.
+
+Conventions. Boxes are ``(row0, col0, row1, col1)`` in pixels, the last row and column not included.
+
+References
+----------
+Deselaers, Alexe and Ferrari, "Localizing objects while learning their appearance", ECCV 2010 (CorLoc).
+Everingham et al., "The Pascal visual object classes challenge", IJCV 88 (2010), doi:10.1007/s11263-009-0275-4.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+from xml.etree import ElementTree
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_dinov3.errors import FileFormatError, InputError
+from napari_dinov3.features.feature_map import FeatureMap
+from napari_dinov3.progress import Job, Progress, part_of
+
+Boxes = npt.NDArray[np.int32]
+BoolArray = npt.NDArray[np.bool_]
+SWEEP_TAUS = tuple(round(0.1 * step, 1) for step in range(1, 10))
+MATCH_IOU = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoveryScore:
+    """Agreement of found with known objects over a set of planes.
+
+    Parameters
+    ----------
+    planes : int
+        Planes with at least one known object; only these count.
+    corloc : float
+        Part of the planes whose first (largest) box has an IoU of at least 0.5 with any known box, 0..1.
+    mean_box_iou : float
+        Mean over planes of the best IoU of the first box with a known one.
+    mean_mask_iou : float
+        Mean over planes of the IoU of the whole mask with all known objects; NaN where no masks are known.
+    precision, recall : float
+        Of all boxes: a found and a known box match one to one where their IoU is at least 0.5.
+    """
+
+    planes: int
+    corloc: float
+    mean_box_iou: float
+    mean_mask_iou: float
+    precision: float
+    recall: float
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """Known objects of one plane.
+
+    Parameters
+    ----------
+    boxes : (m, 4) int32
+        One box an object.
+    mask : (H, W) bool, optional
+        All objects together.
+    """
+
+    boxes: Boxes
+    mask: BoolArray | None = None
+
+    @classmethod
+    def from_labels(cls, labels: npt.ArrayLike) -> Truth:
+        """Take objects from a labels image (0 is background), or the pieces of a bool mask."""
+        from scipy import ndimage
+
+        array = np.asarray(labels)
+        if array.ndim != 2:
+            raise InputError(f"Reference labels have shape {array.shape}", "one plane, (rows, cols)", "Pass labels[plane]")
+        if array.dtype == bool:
+            numbered = ndimage.label(array)[0]
+        else:
+            # labels may be sparse and huge (atlas ids), so they are renumbered from 1
+            ids, numbered = np.unique(array, return_inverse=True)
+            numbered = numbered.reshape(array.shape) + (0 if 0 in ids else 1)
+        found = [place for place in ndimage.find_objects(numbered) if place is not None]
+        boxes = [[rows.start, cols.start, rows.stop, cols.stop] for rows, cols in found]
+        return cls(np.array(boxes, np.int32).reshape(-1, 4), array != 0)
+
+
+def box_iou(a: npt.ArrayLike, b: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Measure the overlap of all pairs of boxes.
+
+    Parameters
+    ----------
+    a, b : (n, 4), (m, 4) array-like
+        Boxes.
+
+    Returns
+    -------
+    iou : (n, m) float64
+        Intersection over union, 0..1.
+    """
+    first, second = (np.asarray(boxes, np.float64).reshape(-1, 4) for boxes in (a, b))
+    start = np.maximum(first[:, None, :2], second[None, :, :2])
+    stop = np.minimum(first[:, None, 2:], second[None, :, 2:])
+    shared = np.clip(stop - start, 0, None).prod(axis=2)
+    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (first, second)]
+    union = areas[0][:, None] + areas[1] - shared
+    iou: npt.NDArray[np.float64] = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return iou
+
+
+def mask_iou(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
+    """Measure the overlap of two masks of the same shape; 1 where both are empty."""
+    first, second = np.asarray(a, bool), np.asarray(b, bool)
+    if first.shape != second.shape:
+        raise InputError(f"Masks have shapes {first.shape} and {second.shape}", "the same shape", "Compare masks of one image")
+    union = np.count_nonzero(first | second)
+    return float(np.count_nonzero(first & second) / union) if union else 1.0
+
+
+def score_discovery(
+    boxes: Sequence[npt.NDArray[np.integer]], truths: Sequence[Truth], *, masks: Sequence[BoolArray] | None = None
+) -> DiscoveryScore:
+    """Score found boxes, and masks, against known objects.
+
+    Parameters
+    ----------
+    boxes : sequence of (n, 4) int
+        Found boxes of each plane, the main one first, as ``TokenCut.boxes``.
+    truths : sequence of Truth
+        Known objects of each plane; planes without any are left out.
+    masks : sequence of (H, W) bool, optional
+        Found mask of each plane.
+
+    Returns
+    -------
+    score : DiscoveryScore
+    """
+    if len(boxes) != len(truths) or (masks is not None and len(masks) != len(truths)):
+        raise InputError(f"{len(boxes)} planes of boxes for {len(truths)} references", "the same number of each",
+                         "Pass boxes, masks and references of the same planes")
+    best, overlaps, hits, found, known = [], [], 0, 0, 0
+    for index, truth in enumerate(truths):
+        if not len(truth.boxes):
+            continue
+        iou = box_iou(boxes[index], truth.boxes)
+        best.append(float(iou[0].max()) if len(iou) else 0.0)
+        hits, found, known = hits + _matches(iou), found + iou.shape[0], known + iou.shape[1]
+        if masks is not None and truth.mask is not None:
+            overlaps.append(mask_iou(masks[index], truth.mask))
+    if not best:
+        raise InputError("No plane has a known object", "at least one", "Check the reference labels or annotation files")
+    return DiscoveryScore(
+        len(best), float(np.mean(np.array(best) >= MATCH_IOU)), float(np.mean(best)),
+        float(np.mean(overlaps)) if overlaps else float("nan"), hits / found if found else 0.0, hits / known,
+    )
+
+
+def _matches(iou: npt.NDArray[np.float64]) -> int:
+    """Count boxes matched one to one, the closest pairs first."""
+    count = 0
+    left = iou.copy()
+    while left.size and left.max() >= MATCH_IOU:
+        row, col = np.unravel_index(int(left.argmax()), left.shape)
+        left[row], left[:, col] = 0, 0
+        count += 1
+    return count
+
+
+def read_voc_boxes(path: str | Path, *, difficult: Literal["keep", "drop"] = "keep") -> dict[str, Boxes]:
+    """Read the boxes of Pascal VOC annotation files.
+
+    Parameters
+    ----------
+    path : str or Path
+        One XML file, or a folder of them (VOC's ``Annotations``).
+    difficult : {"keep", "drop"}
+        Whether objects marked difficult count.
+
+    Returns
+    -------
+    boxes : dict of image name (without its ending) to (m, 4) int32
+
+    Raises
+    ------
+    FileFormatError
+        If there is no XML file, or one is not a VOC annotation.
+
+    Notes
+    -----
+    VOC counts pixels from 1 and includes the last one, so ``xmin = 1, xmax = 10`` becomes columns 0 to 10, 10 excluded.
+    """
+    path = Path(path)
+    files = sorted(path.glob("*.xml")) if path.is_dir() else [path]
+    if not files or not files[0].exists():
+        raise FileFormatError(f"{path} holds no annotation", "a Pascal VOC .xml file or a folder of them", "Check the path")
+    return {file.stem: _read_voc_file(file, difficult == "drop") for file in files}
+
+
+def _read_voc_file(file: Path, drop_difficult: bool) -> Boxes:
+    try:
+        boxes = []
+        for item in ElementTree.parse(file).getroot().iter("object"):
+            if drop_difficult and (item.findtext("difficult") or "0").strip() == "1":
+                continue
+            box = item.find("bndbox")
+            values = {} if box is None else {child.tag: float(child.text or "nan") for child in box}
+            row0, col0, row1, col1 = (round(values[name]) for name in ("ymin", "xmin", "ymax", "xmax"))
+            boxes.append([row0 - 1, col0 - 1, row1, col1])
+    except (ElementTree.ParseError, KeyError, ValueError) as error:
+        raise FileFormatError(f"{file.name} is not a Pascal VOC annotation ({error})",
+                              "objects with a bndbox of xmin, ymin, xmax, ymax", "Repair or remove the file") from error
+    return np.array(boxes, np.int32).reshape(-1, 4)
+
+
+@dataclass(frozen=True, slots=True)
+class TauSweep:
+    """Scores at each tau.
+
+    Parameters
+    ----------
+    taus : tuple of float
+        Thresholds.
+    scores : tuple of DiscoveryScore
+        One a threshold.
+    """
+
+    taus: tuple[float, ...]
+    scores: tuple[DiscoveryScore, ...]
+
+    @property
+    def best(self) -> float:
+        """Threshold with the highest CorLoc; the mean box IoU decides between equals."""
+        at = max(range(len(self.taus)), key=lambda i: (self.scores[i].corloc, self.scores[i].mean_box_iou))
+        return self.taus[at]
+
+    def markdown(self) -> str:
+        """Write a table with one row a threshold."""
+        names = ("tau", *(item.name for item in fields(DiscoveryScore)))
+        lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
+        for tau, score in zip(self.taus, self.scores, strict=True):
+            planes, *rates = astuple(score)
+            lines.append(f"| {tau:g} | {planes} | " + " | ".join(f"{rate:.4f}" for rate in rates) + " |")
+        return "\n".join(lines) + "\n"
+
+    def csv(self) -> str:
+        """Write comma-separated values with a header."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["tau", *(item.name for item in fields(DiscoveryScore))])
+        writer.writerows([tau, *astuple(score)] for tau, score in zip(self.taus, self.scores, strict=True))
+        return text.getvalue()
+
+
+def tau_sweep_steps(
+    maps: Iterable[FeatureMap], truths: Sequence[Truth], *, taus: Sequence[float] = SWEEP_TAUS, **options: Any
+) -> Job[TauSweep]:
+    """Run TokenCut at every tau and score it.
+
+    Parameters
+    ----------
+    maps : iterable of FeatureMap
+        Features; their planes, one map after the other, go with `truths`. A generator may extract them one at a time.
+    truths : sequence of Truth
+        Known objects of each plane.
+    taus : sequence of float
+        Thresholds, 0.1 to 0.9 by default.
+    **options
+        Of :func:`napari_dinov3.tokencut`, except `tau`.
+
+    Returns
+    -------
+    sweep : TauSweep
+    """
+    import warnings
+
+    from napari_dinov3.errors import IllPosedWarning
+    from napari_dinov3.segment.tokencut import tokencut_steps
+
+    boxes: list[list[Boxes]] = [[] for _ in taus]
+    masks: list[list[BoolArray]] = [[] for _ in taus]
+    total, done = 1000 * len(truths), 0
+    for features in maps:
+        share = 1000 * len(features) // max(1, len(taus))
+        for index, tau in enumerate(taus):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", IllPosedWarning)  # a sweep passes through thresholds that cut nothing
+                job = tokencut_steps(features, tau=tau, **options)
+                cut = yield from part_of(job, start=min(total, done + share * index), span=share, total=total)
+            boxes[index] += list(cut.boxes)
+            masks[index] += [cut.mask(plane) for plane in range(len(cut))]
+        done += 1000 * len(features)
+        yield Progress(min(done, total), total, f"{len(masks[0])} planes swept")
+    return TauSweep(tuple(taus), tuple(
+        score_discovery(found, truths, masks=drawn) for found, drawn in zip(boxes, masks, strict=True)))
