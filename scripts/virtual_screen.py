@@ -26,12 +26,12 @@ def without_screen() -> dict[str, str]:
     """Find what can be done without any screen; return it as environment variables."""
     print("[screen] There is no screen here and no xvfb-run: what needs a viewer is left out.", flush=True)
     settings = {"NAPARI_DINOV3_SCREEN": "none", "QT_QPA_PLATFORM": "offscreen"}
-    probe = [sys.executable, "-c", "from qtpy.QtWidgets import QApplication; QApplication([])"]
+    probe = [sys.executable, "-c", "import napari.utils; from qtpy.QtWidgets import QApplication; QApplication([])"]
     if subprocess.call(probe, env={**os.environ, **settings}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) != 0:
-        print("[screen] Qt does not load either: what needs Qt is left out as well.", flush=True)
+        print("[screen] Qt or napari does not load either: what needs them is left out as well.", flush=True)
         settings["NAPARI_DINOV3_SCREEN"] = "no-qt"
-        # pytest-qt ends the whole run when it finds no Qt
-        settings["PYTEST_ADDOPTS"] = f"{os.environ.get('PYTEST_ADDOPTS', '')} -p no:pytest-qt".strip()
+        # these plugins end the whole run when they cannot load
+        settings["PYTEST_ADDOPTS"] = f"{os.environ.get('PYTEST_ADDOPTS', '')} -p no:pytest-qt -p no:napari".strip()
     return settings
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-# set by scripts/virtual_screen.py: "none" where there is neither a screen nor Xvfb, "no-qt" where Qt cannot load either
+# set by scripts/virtual_screen.py: "none" where there is neither a screen nor Xvfb, "no-qt" where Qt or napari cannot load either
 _SCREEN = os.environ.get("NAPARI_DINOV3_SCREEN", "")
 _NEEDS_VIEWER = {"make_napari_viewer", "make_napari_viewer_proxy"}
 _NEEDS_QT = _NEEDS_VIEWER | {"qapp", "qtbot", "qtmodeltester"}
 
-collect_ignore = ["widgets"] if _SCREEN == "no-qt" else []
+collect_ignore = ["_napari", "widgets"] if _SCREEN == "no-qt" else []
 
 _SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
