@@ -31,6 +31,17 @@ def shared_data() -> Callable[[str], Path]:
     return find
 
 
+@pytest.fixture(autouse=True)
+def own_caches(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Keep tests out of the user's caches: none sees weights that happen to be on the computer, nor writes beside them."""
+    folder = tmp_path_factory.getbasetemp() / "caches"
+    monkeypatch.setenv("NAPARI_DINOV3_CACHE", str(folder / "own"))
+    monkeypatch.delenv("NAPARI_DINOV3_WEIGHTS", raising=False)
+    monkeypatch.setenv("HF_HUB_CACHE", str(folder / "hub"))
+    monkeypatch.setenv("TORCH_HOME", str(folder / "torch"))
+    return folder
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what needs a screen where there is none, so that everything else can still be checked."""
     lacking = {"none": _NEEDS_VIEWER, "no-qt": _NEEDS_QT}.get(_SCREEN, set())

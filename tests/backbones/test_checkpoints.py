@@ -128,7 +128,7 @@ def test_a_meta_file_name_holds_its_hash(spec, module, tmp_path):
     with pytest.raises(FileFormatError, match=r"has SHA-256 \w{8}\.\.\., so it is damaged or changed"):
         read_checkpoint(wrong, spec)
     right = wrong.rename(tmp_path / f"dinov3_vits16plus_pretrain_lvd1689m-{sha256_of((wrong,))[:8]}.pth")
-    assert read_checkpoint(right, spec).layout == "meta"
+    assert read_checkpoint(right, spec).identity.layout == "meta"
 
 
 def test_a_missing_shard_is_named(spec, module, tmp_path):

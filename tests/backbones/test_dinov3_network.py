@@ -35,7 +35,7 @@ def test_each_layout_gives_the_numbers_of_transformers(name, layout, tmp_path):
     network = build_network(spec, checkpoint, device="cpu", precision="float32")
     cls, patches, _ = network.run(pixels)
     prefix = 5 if spec.family == "vit" else 1
-    assert checkpoint.layout == ("transformers" if layout == "sharded" else layout)
+    assert checkpoint.identity.layout == ("transformers" if layout == "sharded" else layout)
     assert torch.allclose(cls, expected.pooler_output, atol=1e-5)
     assert torch.allclose(patches.flatten(1, 2), expected.last_hidden_state[:, prefix:], atol=1e-5)
     assert patches.std() > 0.1  # random weights of a size that matters, so that a lost tensor shows
@@ -59,9 +59,9 @@ def test_the_fingerprint_is_that_of_the_weights_not_of_the_file(name, tmp_path):
     module = random_module(spec)
     read = [read_checkpoint(write(module, spec, layout, tmp_path / layout), spec) for layout in LAYOUTS]
     other = read_checkpoint(write(random_module(spec, seed=1), spec, "meta", tmp_path / "other"), spec)
-    assert len({checkpoint.fingerprint for checkpoint in read}) == 1
-    assert len({checkpoint.sha256 for checkpoint in read}) == len(LAYOUTS)
-    assert other.fingerprint != read[0].fingerprint
+    assert len({checkpoint.identity.fingerprint for checkpoint in read}) == 1
+    assert len({checkpoint.identity.sha256 for checkpoint in read}) == len(LAYOUTS)
+    assert other.identity.fingerprint != read[0].identity.fingerprint
 
 
 def test_layers_are_read_after_their_block_with_the_final_norm(tmp_path):

@@ -7,8 +7,10 @@ A transformers folder (``config.json`` and safetensors, also in shards), a Meta 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_dinov3.backbones.dinov3_models import ModelSpec
 from napari_dinov3.backbones.keymaps import Layout, Mapped, recognise, strip_prefix, to_transformers
+from napari_dinov3.backbones.sources import cache_folder
 from napari_dinov3.errors import FileFormatError, InputError
 
 if TYPE_CHECKING:
@@ -27,7 +30,27 @@ _CHUNK = 1 << 22
 _SAMPLED = 4096  # numbers of each tensor that enter the fingerprint
 _SHOWN = 5  # tensors named in a message
 _DOWNLOAD_AGAIN = "Delete the file and get it again, or choose another one"
+_NOTES = "weights.json"
 _MASK_TOKEN = "embeddings.mask_token"  # used in training alone; timm leaves it out
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What weights are, known without reading them twice.
+
+    Parameters
+    ----------
+    layout : {"transformers", "meta", "timm"}
+        Which format they came in.
+    sha256 : str
+        Of the file; of a folder's weight files one after the other.
+    fingerprint : str
+        12 hexadecimal digits of the weights themselves: the same whichever format they came in.
+    """
+
+    layout: Layout
+    sha256: str
+    fingerprint: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,21 +61,15 @@ class Checkpoint:
     ----------
     path : Path
         File or folder.
-    layout : {"transformers", "meta", "timm"}
-        Which format it was.
+    identity : Identity
+        Format and hashes.
     mapped : Mapped
         The tensors.
-    sha256 : str
-        Of the file; of a folder's weight files one after the other.
-    fingerprint : str
-        12 hexadecimal digits of the weights themselves: the same whichever format they came in.
     """
 
     path: Path
-    layout: Layout
+    identity: Identity
     mapped: Mapped = field(repr=False)
-    sha256: str
-    fingerprint: str
 
 
 def weight_files(path: Path) -> tuple[Path, ...]:
@@ -126,7 +143,48 @@ def read_checkpoint(path: str | Path, spec: ModelSpec) -> Checkpoint:
         raise FileFormatError(f"{path} holds {what} (first tensors: {_listed(sorted(state))})", f"the weights of {spec.label}",
                               "Choose the file of this model, or the model of this file")
     mapped = to_transformers(state, *found)
-    return Checkpoint(path, found[0], mapped, sha256, fingerprint(mapped.tensors))
+    identity = Identity(found[0], sha256, fingerprint(mapped.tensors))
+    _remember(files, identity)
+    return Checkpoint(path, identity, mapped)
+
+
+def identify(path: str | Path, spec: ModelSpec) -> Identity:
+    """Tell what the weights at a path are, from what was noted when they were last read if they have not changed since.
+
+    So a stored feature map is found again without loading torch.
+    """
+    files = weight_files(Path(path).expanduser())
+    noted = _noted().get(_stamp(files))
+    if isinstance(noted, list) and len(noted) == 3:
+        return Identity(*noted)
+    return read_checkpoint(path, spec).identity
+
+
+def _stamp(files: tuple[Path, ...]) -> str:
+    """Place, size and time of change of each file."""
+    stats = [(str(file.resolve()), file.stat()) for file in files]
+    return "|".join(f"{name}:{stat.st_size}:{stat.st_mtime_ns}" for name, stat in stats)
+
+
+def _noted() -> dict[str, Any]:
+    path = cache_folder() / _NOTES
+    try:
+        notes = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return notes if isinstance(notes, dict) else {}
+
+
+def _remember(files: tuple[Path, ...], identity: Identity) -> None:
+    """Note an identity for :func:`identify`; a cache that cannot be written costs time, no more."""
+    path = cache_folder() / _NOTES
+    notes = _noted()
+    notes[_stamp(files)] = [identity.layout, identity.sha256, identity.fingerprint]
+    fresh = path.with_name(f"{path.name}.{os.getpid()}")
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh.write_text(json.dumps(notes, indent=1), encoding="utf-8")
+        os.replace(fresh, path)
 
 
 def fingerprint(tensors: Mapping[str, Tensor]) -> str:
@@ -167,7 +225,7 @@ def fill(network: nn.Module, checkpoint: Checkpoint, spec: ModelSpec, *, linear_
     wanted = {name.removeprefix("model."): (name, tensor) for name, tensor in network.state_dict().items()}
     tensors, source = dict(checkpoint.mapped.tensors), checkpoint.mapped.source
     for name, (_, tensor) in wanted.items():
-        if name not in tensors and (name == _MASK_TOKEN or _is_zero_bias(name, checkpoint.layout)):
+        if name not in tensors and (name == _MASK_TOKEN or _is_zero_bias(name, checkpoint.identity.layout)):
             tensors[name] = torch.zeros(tensor.shape)
     missing = sorted(set(wanted) - set(tensors))
     extra = sorted([*checkpoint.mapped.unknown, *{source[name] for name in set(tensors) - set(wanted)}])
@@ -178,7 +236,8 @@ def fill(network: nn.Module, checkpoint: Checkpoint, spec: ModelSpec, *, linear_
     faults = [f"{what}: {_listed(names)}" for what, names in
               (("missing", missing), ("not part of it", extra), ("wrong shape", wrong)) if names]
     if faults:
-        raise FileFormatError(f"{checkpoint.path} ({checkpoint.layout} layout) does not fit {spec.label}; {'; '.join(faults)}",
+        what = f"{checkpoint.path} ({checkpoint.identity.layout} layout)"
+        raise FileFormatError(f"{what} does not fit {spec.label}; {'; '.join(faults)}",
                               "every tensor of the network, in its shape, and none beside them",
                               "Choose the file of this model, or the model of this file")
     linear = {name for name, module in network.named_modules() if isinstance(module, torch.nn.Linear)}

@@ -19,6 +19,23 @@ _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory",
 _FALLBACK_BYTES = 4e9  # where the system does not tell what is free
 
 
+def check_choice(device: str, precision: str) -> tuple[str, str]:
+    """Refuse names that no computer has, without loading torch to ask this one.
+
+    Raises
+    ------
+    InputError
+        For an unknown device or precision.
+    """
+    if device.partition(":")[0] not in get_args(Device):
+        raise InputError(f"device={device!r}", f"one of {', '.join(get_args(Device))}, or a card such as 'cuda:1'",
+                         "Choose one of these")
+    if precision not in get_args(Precision):
+        raise InputError(f"precision={precision!r}", f"one of {', '.join(get_args(Precision))}; float16 overflows in DINOv3",
+                         "Choose one of these")
+    return device, precision
+
+
 def choose_device(device: str = "auto") -> str:
     """Resolve a device.
 
@@ -56,9 +73,7 @@ def choose_precision(device: str, precision: str = "auto") -> Literal["float32",
     precision : {"auto", "float32", "bfloat16"}
         ``"auto"``: bfloat16 where it is native.
     """
-    if precision not in get_args(Precision):
-        raise InputError(f"precision={precision!r}", f"one of {', '.join(get_args(Precision))}; float16 overflows in DINOv3",
-                         "Choose one of these")
+    check_choice("auto", precision)
     if precision == "auto":
         return "bfloat16" if native_bfloat16(device) else "float32"
     return "float32" if precision == "float32" else "bfloat16"

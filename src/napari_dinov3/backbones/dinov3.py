@@ -21,12 +21,12 @@ import numpy.typing as npt
 
 from napari_dinov3.backbones import calibration
 from napari_dinov3.backbones.base import BackboneFacts, Embedding
-from napari_dinov3.backbones.checkpoints import read_checkpoint
-from napari_dinov3.backbones.device import choose_device, choose_precision, free_bytes, is_out_of_memory, release
+from napari_dinov3.backbones.checkpoints import Identity, identify, read_checkpoint
+from napari_dinov3.backbones.device import check_choice, choose_device, choose_precision, free_bytes, is_out_of_memory, release
 from napari_dinov3.backbones.dinov3_models import STAGE3, ModelSpec, spec_of
 from napari_dinov3.backbones.dinov3_network import Network, build_network
 from napari_dinov3.backbones.sources import Source, require_weights
-from napari_dinov3.errors import InputError
+from napari_dinov3.errors import FileFormatError, InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -98,18 +98,30 @@ class DINOv3:
         self._flips = _checked_flips(flips)
         self._layers = _checked_layers(spec, facts, layers)
         self._batch_limit = batch_size
-        where = choose_device(device)
-        how = choose_precision(where, precision)
-        path = require_weights(spec, weights, source=source)
-        self.network, self._origin = _load(spec, path, _stamp(path), where, how)
+        self._path = require_weights(spec, weights, source=source)
+        self._identity = identify(self._path, spec)
+        self._device, self._precision = check_choice(device, precision)
+        self._network: Network | None = None
         self._scaling: tuple[calibration.Scaling, ...] | None = None
+        self.spec = spec
         read = "last" if not self._layers else "+".join(map(str, self._layers)) + f"-calibration{calibration.VERSION}"
-        self.revision = f"{self._origin['fingerprint']}-{read}-x{self._scale}-shifts{shifts}-flips-{flips}"
+        self.revision = f"{self._identity.fingerprint}-{read}-x{self._scale}-shifts{shifts}-flips-{flips}"
+
+    @property
+    def network(self) -> Network:
+        """The network, loaded when first needed: a map that is stored already needs none."""
+        if self._network is None:
+            device = choose_device(self._device)
+            precision = choose_precision(device, self._precision)
+            self._network = _load(self.spec, self._path, self._identity, device, precision)
+        return self._network
 
     @property
     def provenance(self) -> Mapping[str, str]:
         """Where the numbers come from: weights file, its SHA-256, format, device and precision."""
-        return {**self._origin, "device": self.network.device, "precision": self.network.precision}
+        who = self._identity
+        return {"weights": self._path.name, "layout": who.layout, "sha256": who.sha256, "fingerprint": who.fingerprint,
+                "device": self.network.device, "precision": self.network.precision}
 
     @property
     def tile_size(self) -> int:
@@ -121,11 +133,6 @@ class DINOv3:
         """Pixels worth handing over at once."""
         pixels = _BATCH_PIXELS.get(self.network.device.partition(":")[0], _FEW_PIXELS)
         return max(1, pixels // self._scale**2)
-
-    @property
-    def spec(self) -> ModelSpec:
-        """The network."""
-        return self.network.spec
 
     def width(self, channels: int) -> int:
         """Numbers a patch; the same for grey and RGB."""
@@ -303,20 +310,12 @@ def _checked_layers(spec: ModelSpec, facts: BackboneFacts, layers: Layers) -> tu
     return chosen
 
 
-def _stamp(path: Path) -> tuple[int, int]:
-    """Size and time of change, so that a replaced file is read anew."""
-    if not path.exists():
-        return 0, 0
-    stat = path.stat()
-    return stat.st_size, stat.st_mtime_ns
-
-
 @lru_cache(maxsize=1)
 def _load(
-    spec: ModelSpec, path: Path, stamp: tuple[int, int], device: str, precision: Literal["float32", "bfloat16"]
-) -> tuple[Network, dict[str, Any]]:
+    spec: ModelSpec, path: Path, identity: Identity, device: str, precision: Literal["float32", "bfloat16"]
+) -> Network:
     """Read weights and build the network; the last one stays loaded, so that a second run starts at once."""
     checkpoint = read_checkpoint(path, spec)
-    network = build_network(spec, checkpoint, device=device, precision=precision)
-    return network, {"weights": path.name, "layout": checkpoint.layout, "sha256": checkpoint.sha256,
-                     "fingerprint": checkpoint.fingerprint}
+    if checkpoint.identity != identity:
+        raise FileFormatError(f"{path} changed while it was used", "the weights it held before", "Load the backbone again")
+    return build_network(spec, checkpoint, device=device, precision=precision)
