@@ -1,7 +1,7 @@
-"""Run a command on a virtual screen: ``python scripts/virtual_screen.py [--unless-screen] COMMAND...``.
+"""Run a command on a virtual screen: ``python scripts/virtual_screen.py COMMAND...``.
 
 On Linux the command runs under Xvfb, so that tests open their windows where nobody is disturbed and pictures come out
-the same everywhere; with ``--unless-screen`` only if there is no real screen. Elsewhere the command simply runs.
+the same everywhere. Elsewhere, and without Xvfb, it runs on the screen there is.
 
 The command finds ``NAPARI_DINOV3_SCREEN`` set to ``real``, ``virtual``, ``none`` (Qt works without showing anything, a viewer
 does not) or ``no-qt`` (not even that).
@@ -35,12 +35,10 @@ def without_screen() -> dict[str, str]:
     return settings
 
 
-def main(arguments: list[str]) -> int:
+def main(command: list[str]) -> int:
     """Choose a screen and run the command on it; the answer is the command's exit status."""
-    unless_screen = arguments[:1] == ["--unless-screen"]
-    command = arguments[1:] if unless_screen else arguments
     environment = dict(os.environ)
-    if sys.platform.startswith("linux") and not (unless_screen and has_screen()) and shutil.which("xvfb-run"):
+    if sys.platform.startswith("linux") and shutil.which("xvfb-run"):
         environment.update(NAPARI_DINOV3_SCREEN="virtual", QT_QPA_PLATFORM="xcb")
         # a Wayland session would take the windows away from the virtual screen
         environment.pop("WAYLAND_DISPLAY", None)
