@@ -13,6 +13,7 @@ import numpy as np
 
 from napari_dinov3.errors import InputError
 from napari_dinov3.segment.heads import ClassWeight, FloatArray, LinearHead
+from napari_dinov3.segment.operating_point import Prior
 from napari_dinov3.segment.probe import Probe
 
 
@@ -21,7 +22,7 @@ class LinearProbe(Probe):
 
     Parameters
     ----------
-    C, class_weight, max_samples, rng
+    C, class_weight, prior, max_samples, rng
         As in :class:`~napari_dinov3.segment.probe.Probe`.
 
     Examples
@@ -35,10 +36,10 @@ class LinearProbe(Probe):
     """
 
     def __init__(
-        self, *, C: float = 1.0, class_weight: ClassWeight = "balanced", max_samples: int = 20_000,
-        rng: int | np.random.Generator = 0,
+        self, *, C: float | None = None, class_weight: ClassWeight = "balanced", prior: Prior = "estimated",
+        max_samples: int = 20_000, rng: int | np.random.Generator = 0,
     ) -> None:
-        super().__init__(head="linear", C=C, class_weight=class_weight, max_samples=max_samples, rng=rng)
+        super().__init__(head="linear", C=C, class_weight=class_weight, prior=prior, max_samples=max_samples, rng=rng)
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -19,9 +19,12 @@ from napari_dinov3.errors import FallbackWarning, InputError
 from napari_dinov3.features.feature_map import FeatureMap
 from napari_dinov3.progress import Job, Progress, collect, part_of
 from napari_dinov3.segment.heads import ClassWeight, FloatArray, Head, HeadName, labels_of, probabilities_of
+from napari_dinov3.segment.operating_point import Prior, prior_offset
 from napari_dinov3.segment.scribbles import Scribbles, pair_up
-from napari_dinov3.segment.training import TrainingSet, fit_head, gather_steps
+from napari_dinov3.segment.training import TrainingSet, class_shares, fit_head, gather_steps
 from napari_dinov3.segment.upsample import upsample
+
+DEFAULT_C = {"linear": 1.0, "kernel": 10.0}
 
 Labels = npt.NDArray[np.unsignedinteger[Any]]
 
@@ -83,10 +86,14 @@ class Probe:
     head : {"kernel", "linear", "boosting", "forest", "prototypes"}
         Classifier of patch features. ``"kernel"`` (Gaussian kernel on landmarks) suits few features on a fine grid, such as
         the filter bank; ``"linear"`` (logistic regression) suits learned features; ``"prototypes"`` one click a class.
-    C : float
-        Inverse strength of the L2 penalty of the linear and kernel heads; larger fits the scribbles more closely.
+    C : float, optional
+        Inverse strength of the L2 penalty; larger fits the scribbles more closely. By default 1 for the linear head and 10
+        for the kernel head; the others have none.
     class_weight : {"balanced"}, mapping or None
         Weight of the samples of each class: ``"balanced"`` gives every class the same total, whatever was painted more.
+    prior : {"estimated", "scribbles"}
+        How common each class is: weighed on the unlabelled rest of the painted planes, so that a rare class painted as much as
+        the others is not found everywhere (see :mod:`~napari_dinov3.segment.operating_point`), or as painted and weighted.
     landmarks : int
         Landmarks of the kernel head: more follow finer differences and cost time in proportion.
     max_samples : int
@@ -105,16 +112,19 @@ class Probe:
     """
 
     def __init__(
-        self, *, head: HeadName = "kernel", C: float = 1.0, class_weight: ClassWeight = "balanced", landmarks: int = 300,
-        max_samples: int = 20_000, rng: int | np.random.Generator = 0,
+        self, *, head: HeadName = "kernel", C: float | None = None, class_weight: ClassWeight = "balanced",
+        prior: Prior = "estimated", landmarks: int = 300, max_samples: int = 20_000, rng: int | np.random.Generator = 0,
     ) -> None:
         if head not in ("linear", "kernel", "boosting", "forest", "prototypes"):
             raise InputError(f"head={head!r}", "'linear', 'kernel', 'boosting', 'forest' or 'prototypes'",
                              "Choose one of these heads")
+        if prior not in ("estimated", "scribbles"):
+            raise InputError(f"prior={prior!r}", "'estimated' or 'scribbles'", "Choose one of these")
+        C = DEFAULT_C.get(head, 1.0) if C is None else C
         if not C > 0 or landmarks < 1 or max_samples < 2:
             raise InputError(f"C={C}, landmarks={landmarks}, max_samples={max_samples}",
                              "C above 0, at least one landmark and two samples", "Use the defaults")
-        self.head, self.C, self.class_weight = head, C, class_weight
+        self.head, self.C, self.class_weight, self.prior = head, C, class_weight, prior
         self.landmarks, self.max_samples, self.rng = landmarks, max_samples, rng
         self._fitted: FittedProbe | None = None
 
@@ -122,8 +132,8 @@ class Probe:
     def settings(self) -> dict[str, Any]:
         """Options it was made with, without the head: JSON-able; a Generator as `rng` becomes the seed 0."""
         weight = dict(self.class_weight) if isinstance(self.class_weight, Mapping) else self.class_weight
-        return {"C": self.C, "class_weight": weight, "landmarks": self.landmarks, "max_samples": self.max_samples,
-                "rng": self.rng if isinstance(self.rng, int) else 0}
+        return {"C": self.C, "class_weight": weight, "prior": self.prior, "landmarks": self.landmarks,
+                "max_samples": self.max_samples, "rng": self.rng if isinstance(self.rng, int) else 0}
 
     @property
     def fitted(self) -> FittedProbe:
@@ -188,11 +198,15 @@ class Probe:
         if len(samples.classes) == 1:
             warnings.warn(f"Only class {samples.classes[0]} is labelled, so every pixel will be class {samples.classes[0]}. "
                           "Paint a second class to tell it apart from.", FallbackWarning, stacklevel=2)
-        mean = samples.surround.mean(axis=0)
-        scale = np.maximum(samples.surround.std(axis=0), np.float32(1e-6))
-        standardised = TrainingSet((samples.features - mean) / scale, samples.codes, samples.classes, samples.surround)
+        mean, scale = samples.centre_and_scale()
+        standardised = samples.standardised(mean, scale)
         head = fit_head(self.head, standardised, C=self.C, class_weight=self.class_weight, landmarks=self.landmarks, rng=rng)
-        self._fitted = FittedProbe(samples.classes, mean, scale, head, np.zeros(1, np.float32), pairs[0][0].signature)
+        offset = np.zeros(1, np.float32)
+        if head is not None and self.prior == "estimated":
+            yield Progress(90, 100, "Weighing how common each class is")
+            painted = class_shares(samples.codes, samples.classes, self.class_weight)
+            offset = prior_offset(head.scores(standardised.surround), painted)
+        self._fitted = FittedProbe(samples.classes, mean, scale, head, offset, pairs[0][0].signature)
         return self
 
     def predict(self, features: FeatureMap, *, lazy: bool = False) -> Any:

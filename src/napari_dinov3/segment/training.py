@@ -1,6 +1,8 @@
 """From feature maps and scribbles to training samples: one row of features a labelled pixel, within a fixed budget.
 
-A labelled pixel takes the features of the patch it lies in. Of each class at most `max_samples` pixels are kept, drawn
+A labelled pixel takes the features interpolated at its place, as scores are later interpolated to pixels: a linear probe is
+trained on exactly what it will answer, and thin structures (membranes of two pixels on a grid of two) keep their edges. Of
+each class at most `max_samples` pixels are kept, drawn
 evenly over all labelled pixels while the planes stream by, then the largest classes are thinned until the total fits, so
 that a small class keeps every pixel it has.
 """
@@ -8,7 +10,7 @@ that a small class keeps every pixel it has.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,8 +22,10 @@ from napari_dinov3.progress import Job, Progress
 from napari_dinov3.segment.example_heads import PrototypeHead, TreeHead
 from napari_dinov3.segment.heads import ClassWeight, Head, HeadName, KernelHead, LinearHead
 from napari_dinov3.segment.scribbles import PlaneLabels, Scribbles, labelled_planes
+from napari_dinov3.segment.upsample import interpolate_at
 
 MAX_SURROUND = 20_000
+_FLAT = np.float32(1e-6)  # a feature that varies less than this is constant: dividing by less would make noise of rounding
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +50,24 @@ class TrainingSet:
     classes: tuple[int, ...]
     surround: npt.NDArray[np.float32]
 
+    def centre_and_scale(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Find the mean and the spread of each feature, ``(dim,)`` each, over the surround.
+
+        The spread is the geometric mean of those of the samples and of the surround: where most of a plane is empty, the
+        surround alone would stretch what tells the classes apart.
+        """
+        around = self.surround if len(self.surround) else self.features
+        spread = np.sqrt(np.maximum(around.std(axis=0), _FLAT) * np.maximum(self.features.std(axis=0), _FLAT))
+        return around.mean(axis=0), spread.astype(np.float32)
+
+    def standardised(self, mean: npt.NDArray[np.float32], scale: npt.NDArray[np.float32]) -> TrainingSet:
+        """Express features and surround in units of `scale` around `mean`."""
+        return replace(self, features=(self.features - mean) / scale, surround=(self.surround - mean) / scale)
+
 
 @dataclass(frozen=True, slots=True)
 class _Picks:
-    """Candidates of one class: a random key, the map, the plane and the patch of each."""
+    """Candidates of one class: a random key, and the map, plane, row and column of each."""
 
     keys: npt.NDArray[np.float64]
     where: npt.NDArray[np.int64]
@@ -92,11 +110,8 @@ def gather_steps(
         shape = features.grid if on_patches else features.image_shape
         for labels in labelled_planes(scribbles, planes=len(features), shape=shape):
             painted.add((number, labels.plane))
-            cells = labels.rows * features.grid[1] + labels.cols if on_patches else patches_of(labels, features)
             for value in np.unique(labels.labels):
-                chosen = cells[labels.labels == value]
-                where = np.stack([np.full(len(chosen), number), np.full(len(chosen), labels.plane), chosen], axis=1)
-                fresh = _Picks(rng.random(len(chosen)), where).thinned(max_samples)
+                fresh = _picked(labels, int(value), number, rng).thinned(max_samples)
                 picks[int(value)] = picks[int(value)].merged(fresh, max_samples) if int(value) in picks else fresh
     if not picks:
         raise InputError("No pixel is labelled", "at least one stroke of at least one class, and better two classes",
@@ -105,18 +120,15 @@ def gather_steps(
     classes = tuple(sorted(thinned))
     where = np.concatenate([thinned[value].where for value in classes])
     codes = np.repeat(np.arange(len(classes)), [len(thinned[value].keys) for value in classes])
-    rows, surround = yield from _read_steps(pairs, where, sorted(painted), rng)
+    rows, surround = yield from _read_steps(pairs, where, sorted(painted), rng, on_patches)
     _check_finite(rows, "labelled")
     return TrainingSet(rows, codes, classes, surround[np.isfinite(surround).all(axis=1)])
 
 
-def patches_of(labels: PlaneLabels, features: FeatureMap) -> npt.NDArray[np.intp]:
-    """Find the patch each labelled pixel lies in, as an index into the flattened grid."""
-    rows, cols = features.grid
-    row = np.clip(np.floor((labels.rows - features.first_centre) / features.stride + 0.5).astype(np.intp), 0, rows - 1)
-    col = np.clip(np.floor((labels.cols - features.first_centre) / features.stride + 0.5).astype(np.intp), 0, cols - 1)
-    cells: npt.NDArray[np.intp] = row * cols + col
-    return cells
+def _picked(labels: PlaneLabels, value: int, number: int, rng: np.random.Generator) -> _Picks:
+    rows, cols = (axis[labels.labels == value] for axis in (labels.rows, labels.cols))
+    where = np.stack([np.full(len(rows), number), np.full(len(rows), labels.plane), rows, cols], axis=1)
+    return _Picks(rng.random(len(rows)), where)
 
 
 def _share_out(picks: dict[int, _Picks], max_samples: int) -> dict[int, _Picks]:
@@ -135,7 +147,7 @@ def _share_out(picks: dict[int, _Picks], max_samples: int) -> dict[int, _Picks]:
 
 def _read_steps(
     pairs: Sequence[tuple[FeatureMap, Any]], where: npt.NDArray[np.int64], painted: Sequence[tuple[int, int]],
-    rng: np.random.Generator,
+    rng: np.random.Generator, on_patches: bool,
 ) -> Job[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
     dim = pairs[0][0].dim
     rows = np.empty((len(where), dim), np.float32)
@@ -143,9 +155,13 @@ def _read_steps(
     surround = []
     for done, (number, plane) in enumerate(painted):
         yield Progress(done, len(painted), f"Reading features of plane {plane}")
-        table = pairs[number][0].plane(plane).reshape(-1, dim)
+        features = pairs[number][0]
+        grid = features.plane(plane)
         mine = (where[:, 0] == number) & (where[:, 1] == plane)
-        rows[mine] = table[where[mine, 2]]
+        at = where[mine, 2:]
+        rows[mine] = grid[at[:, 0], at[:, 1]] if on_patches else interpolate_at(
+            grid, at, stride=features.stride, first_centre=features.first_centre)
+        table = grid.reshape(-1, dim)
         surround.append(table if len(table) <= share else table[rng.choice(len(table), share, replace=False)])
     return rows, np.concatenate(surround)
 
@@ -200,3 +216,10 @@ def sample_weights(
     weight = each[codes]
     normalised: npt.NDArray[np.float64] = weight / weight.mean()
     return normalised
+
+
+def class_shares(codes: npt.NDArray[np.intp], classes: tuple[int, ...], class_weight: ClassWeight) -> npt.NDArray[np.float64]:
+    """Share of each class in the samples, as weighted: ``(classes,)``, summing to 1."""
+    totals = np.bincount(codes, weights=sample_weights(codes, classes, class_weight), minlength=len(classes))
+    shares: npt.NDArray[np.float64] = totals / totals.sum()
+    return shares

@@ -83,6 +83,34 @@ def upsample_nearest(
     return grid
 
 
+def interpolate_at(
+    grid: npt.NDArray[np.float32], pixels: npt.ArrayLike, *, stride: float, first_centre: float
+) -> npt.NDArray[np.float32]:
+    """Interpolate values of patches at some pixels: the rows of :func:`upsample` there, without the rest.
+
+    Parameters
+    ----------
+    grid : (rows, cols, k) float32
+        k values a patch.
+    pixels : (n, 2) array-like
+        Row and column of each.
+    stride, first_centre
+        As in :func:`upsample`.
+
+    Returns
+    -------
+    values : (n, k) float32
+    """
+    at = np.clip((np.asarray(pixels) - first_centre) / stride, 0, np.array(grid.shape[:2]) - 1)
+    low = np.floor(at).astype(np.intp)
+    high = np.minimum(low + 1, np.array(grid.shape[:2]) - 1)
+    row, col = (at - low).astype(np.float32).T[..., None]
+    top = grid[low[:, 0], low[:, 1]] * (1 - col) + grid[low[:, 0], high[:, 1]] * col
+    bottom = grid[high[:, 0], low[:, 1]] * (1 - col) + grid[high[:, 0], high[:, 1]] * col
+    values: npt.NDArray[np.float32] = top * (1 - row) + bottom * row
+    return values
+
+
 def _positions(pixels: int, patches: int, stride: float, first_centre: float) -> npt.NDArray[np.float64]:
     """Place each pixel of an axis among the patches, clamped to the outermost centres."""
     return np.clip((np.arange(pixels) - first_centre) / stride, 0, patches - 1)
