@@ -46,6 +46,9 @@ class MaskOptions:
         Pieces of fewer patches are dropped.
     invert : bool
         Whether the other side is taken.
+    refine : float
+        Pixels by which outlines may move to the edges of the image (see :mod:`napari_dinov3.segment.refine`); 0 leaves them on
+        the patch grid. Needs the image.
     click : (2,) floats, optional
         Pixel (row, col) that belongs to the object; needed by ``side="click"``, and the seed of ``component="seed"``.
     """
@@ -58,15 +61,16 @@ class MaskOptions:
     fill_holes: bool = False
     min_area: int = 0
     invert: bool = False
+    refine: float = 0.0
     click: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         for name, allowed in (("bipartition", Bipartition), ("side", Side), ("component", Component)):
             if getattr(self, name) not in get_args(allowed):
                 raise InputError(f"{name}={getattr(self, name)!r}", f"one of {', '.join(get_args(allowed))}", "Choose another")
-        for name in ("opening", "closing", "min_area"):
+        for name, unit in (("opening", "patches"), ("closing", "patches"), ("min_area", "patches"), ("refine", "pixels")):
             if not getattr(self, name) >= 0:
-                raise InputError(f"{name}={getattr(self, name)}", "a number of patches, 0 or more", "Use 0 to switch it off")
+                raise InputError(f"{name}={getattr(self, name)}", f"a number of {unit}, 0 or more", "Use 0 to switch it off")
         if self.side == "click" and self.click is None:
             raise InputError("side='click' without a click", "the pixel that belongs to the object",
                              "Pass click=(row, col), or choose another side")
