@@ -125,7 +125,7 @@ def test_drift_is_a_walk_of_bounded_steps_from_the_first_plane():
 def test_moved_planes_show_drawn_content_up_to_the_border():
     sample = nd.synthetic.em(planes=2, size=64, rng=0, shifts=[(0, 0), (20.5, -20.5)])
     border = sample.images[1, :20].astype(float)
-    assert border.std() > 10 and border.min() >= 0 and (border == 0).mean() < 0.01
+    assert border.min() > 40 and border.std() > 3  # neither filled with black nor with one value
 
 
 def test_calcium_flashes_in_place():

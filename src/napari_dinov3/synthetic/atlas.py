@@ -12,12 +12,12 @@ from napari_dinov3.synthetic.shapes import noise, scatter
 
 ATLAS = Modality("atlas", pixel=25.0, step=50.0)
 STRIPES = (5, 9)
-REGIONS = (2.0, 4.0)
+REGIONS = (2.5, 4.0)
 RADIUS = (0.06, 0.10)
 STRETCH = (1.0, 1.8)
-PASTEL = (165.0, 245.0)
-GREEN = np.array([150.0, 215.0, 150.0], np.float32)
-NOISE = 5.0
+PASTEL = (205.0, 245.0)
+GREEN = np.array([120.0, 205.0, 120.0], np.float32)
+NOISE = 4.0
 STRIPE_SLOPE = 0.15
 
 
@@ -53,9 +53,9 @@ def _draw(view: FieldOfView) -> Iterator[Drawn]:
     for plane in range(view.planes):
         moved = np.sort(borders + slopes * (plane * view.step * view.unit))
         stripes = colours[np.searchsorted(moved, rows, side="right")][:, None]
-        coverage = regions.paint(view, plane * view.step)
+        coverage, inside = regions.paint(view, plane * view.step)
         image = stripes + coverage[..., None] * (GREEN - stripes) + np.float32(NOISE) * next(grain)
-        yield image, coverage >= 0.4
+        yield image, inside
 
 
 def _stripes(view: FieldOfView) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float32]]:

@@ -12,11 +12,12 @@ from napari_dinov3.synthetic.shapes import Blobs, noise, scatter
 
 FRAME_S = 0.1
 CALCIUM = Modality("calcium", pixel=2.0, step=FRAME_S, units=("second", "micrometer", "micrometer"), axes="tyx")
-CELLS = (13.0, 19.0)
+CELLS = (17.0, 23.0)
 RADIUS = (0.01, 0.025)
+EDGE = 2.5
 RATE_HZ = 0.4
 DECAY_S = 0.6
-BACKGROUND, NOISE, RAISE, FLASH = 28.0, 7.0, 110.0, 90.0
+BACKGROUND, NOISE, RAISE, FLASH = 24.0, 4.0, 130.0, 95.0
 
 
 def calcium(
@@ -48,12 +49,12 @@ def calcium(
 
 def _draw(view: FieldOfView) -> Iterator[Drawn]:
     cells = scatter(view, per_square=CELLS, radius=RADIUS, flat=True)
-    outline = cells.paint(view, 0.0) >= 0.5
     grain = noise(view)
     for activity in _activity(view, len(cells)):
         bright = Blobs(cells.depth, cells.centres, cells.radii, cells.angles, cells.half_depth, RAISE + FLASH * activity)
-        image = np.float32(BACKGROUND) + np.float32(NOISE) * next(grain) + bright.paint(view, 0.0)
-        yield image, outline
+        coverage, inside = bright.paint(view, 0.0, edge=EDGE * view.grain)
+        image = np.float32(BACKGROUND) + np.float32(NOISE) * next(grain) + coverage
+        yield image, inside
 
 
 def _activity(view: FieldOfView, cells: int) -> Iterator[npt.NDArray[np.float64]]:

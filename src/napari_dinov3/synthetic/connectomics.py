@@ -13,11 +13,11 @@ from napari_dinov3.synthetic.shapes import noise
 
 CONNECTOMICS = Modality("connectomics", pixel=0.04, step=0.04)
 FILAMENTS = (3.0, 5.0)
-LENGTH = (0.4, 0.9)
+LENGTH = (0.6, 1.2)
 HALF_DEPTH = 0.03
 CURVATURE = 2.5
 WOBBLE = 0.06
-BACKGROUND, NOISE, RAISE = 60.0, 14.0, 110.0
+BACKGROUND, NOISE, RAISE = 50.0, 5.0, 150.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

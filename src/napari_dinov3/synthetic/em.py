@@ -11,9 +11,9 @@ from napari_dinov3.synthetic.sample import Drawn, FieldOfView, Modality, Sample,
 from napari_dinov3.synthetic.shapes import noise, scatter
 
 EM = Modality("em", pixel=0.02, step=0.03)
-BODIES = (3.0, 5.0)
-RADIUS = (0.04, 0.09)
-BACKGROUND, NOISE, RAISE = 95.0, 22.0, 75.0
+BODIES = (3.5, 5.0)
+RADIUS = (0.045, 0.09)
+BACKGROUND, NOISE, RAISE = 90.0, 7.0, 100.0
 
 
 def em(
@@ -57,6 +57,6 @@ def _draw(view: FieldOfView) -> Iterator[Drawn]:
     bodies = scatter(view, per_square=BODIES, radius=RADIUS, weight=(0.8, 1.0))
     grain = noise(view)
     for plane in range(view.planes):
-        coverage = bodies.paint(view, plane * view.step)
+        coverage, inside = bodies.paint(view, plane * view.step)
         image = np.float32(BACKGROUND) + np.float32(NOISE) * next(grain) + np.float32(RAISE) * coverage
-        yield image, coverage >= 0.4
+        yield image, inside

@@ -12,10 +12,10 @@ from napari_dinov3.synthetic.shapes import noise, scatter
 
 HISTOLOGY = Modality("histology", pixel=0.5, step=1.0)
 NUCLEI = (9.0, 13.0)
-RADIUS = (0.04, 0.08)
+RADIUS = (0.045, 0.08)
 PINK = np.array([228.0, 178.0, 204.0], np.float32)
 NUCLEUS = np.array([92.0, 58.0, 138.0], np.float32)
-NOISE = 0.07
+NOISE = 0.035
 
 
 def histology(
@@ -46,6 +46,6 @@ def _draw(view: FieldOfView) -> Iterator[Drawn]:
     nuclei = scatter(view, per_square=NUCLEI, radius=RADIUS, weight=(0.85, 1.0), apart=1.05)
     grain = noise(view, 3)
     for plane in range(view.planes):
-        coverage = nuclei.paint(view, plane * view.step, edge=1.5 * view.grain)
+        coverage, inside = nuclei.paint(view, plane * view.step, edge=1.5 * view.grain)
         stain = PINK + coverage[..., None] * (NUCLEUS - PINK)
-        yield stain * (1 + np.float32(NOISE) * next(grain)), coverage >= 0.42
+        yield stain * (1 + np.float32(NOISE) * next(grain)), inside

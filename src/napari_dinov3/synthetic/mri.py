@@ -12,9 +12,9 @@ from napari_dinov3.synthetic.shapes import Blobs, noise
 
 MRI = Modality("mri", pixel=1.5, step=3.0, units=("millimeter", "millimeter", "millimeter"))
 HEAD_DEPTH = 0.5
-RADIUS = (0.05, 0.11)
+RADIUS = (0.08, 0.15)
 OFF_CENTRE = 0.12
-BRIGHT, NOISE, RAISE = 205.0, 4.0, 16.0
+BRIGHT, NOISE, RAISE = 205.0, 11.0, 13.0
 
 
 def mri(
@@ -53,10 +53,10 @@ def _draw(view: FieldOfView) -> Iterator[Drawn]:
         depth = plane * view.step - view.depth / 2
         distance = np.sqrt(in_plane + np.float32((depth * 0.5 / HEAD_DEPTH) ** 2)) / np.float32(corner)
         grey = np.float32(BRIGHT) * np.clip(1 - distance, 0, 1)
-        coverage = lesion.paint(view, plane * view.step)
+        coverage, inside = lesion.paint(view, plane * view.step)
         image = grey[..., None] + np.float32(NOISE) * next(grain)
         image[..., 0] += np.float32(RAISE) * coverage
-        yield image, coverage >= 0.5
+        yield image, inside
 
 
 def _lesion(view: FieldOfView) -> Blobs:

@@ -52,7 +52,7 @@ class Blobs:
     def __len__(self) -> int:
         return len(self.depth)
 
-    def paint(self, view: FieldOfView, depth: float, *, edge: float = 1.0) -> FloatArray:
+    def paint(self, view: FieldOfView, depth: float, *, edge: float = 1.0) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
         """Paint the section at a depth.
 
         Parameters
@@ -62,19 +62,24 @@ class Blobs:
         depth : float
             In units from the first plane.
         edge : float
-            Width of the soft border, in pixels.
+            Pixels over which a body fades out, half of them inside its outline and half outside.
 
         Returns
         -------
         coverage : canvas-shaped float32
-            0 outside, a body's weight inside.
+            0 outside, a body's weight inside, half of it on the outline.
+        inside : canvas-shaped bool
+            Pixels within an outline.
         """
-        coverage = np.zeros(view.canvas, np.float32)
-        inside = np.abs(depth - self.depth) < self.half_depth
-        for i in np.flatnonzero(inside):
+        coverage, inside = np.zeros(view.canvas, np.float32), np.zeros(view.canvas, bool)
+        for i in np.flatnonzero(np.abs(depth - self.depth) < self.half_depth):
             width = np.sqrt(1 - ((depth - self.depth[i]) / self.half_depth[i]) ** 4)
-            _paint_ellipse(coverage, self.centres[i], self.radii[i] * width, self.angles[i], self.weights[i], edge)
-        return coverage
+            window, ratio = _ellipse(view.canvas, self.centres[i], self.radii[i] * width, self.angles[i], edge)
+            slope = np.float32(self.radii[i].min() * width / edge)
+            ramp = np.clip(0.5 + (1 - ratio) * slope, 0, 1) * np.float32(self.weights[i])
+            coverage[window] = np.maximum(coverage[window], ramp)
+            inside[window] |= ratio <= 1
+        return coverage, inside
 
 
 def scatter(
@@ -183,16 +188,15 @@ def _place(view: FieldOfView, radii: Numbers, depth: Numbers, apart: float) -> N
     return centres
 
 
-def _paint_ellipse(coverage: FloatArray, centre: Numbers, radii: Numbers, angle: float, weight: float, edge: float) -> None:
+def _ellipse(
+    canvas: tuple[int, int], centre: Numbers, radii: Numbers, angle: float, edge: float
+) -> tuple[tuple[slice, slice], FloatArray]:
+    """Return the window an ellipse touches, and each pixel's distance from the centre over that of the outline."""
     reach = float(radii.max()) + edge + 1
-    low = np.maximum(np.floor(centre - reach), 0).astype(int)
-    high = np.minimum(np.ceil(centre + reach) + 1, coverage.shape).astype(int)
-    if np.any(low >= high):
-        return
+    low = np.clip(np.floor(centre - reach), 0, canvas).astype(int)
+    high = np.clip(np.ceil(centre + reach) + 1, low, canvas).astype(int)
     rows = np.arange(low[0], high[0], dtype=np.float32)[:, None] - np.float32(centre[0])
     cols = np.arange(low[1], high[1], dtype=np.float32)[None] - np.float32(centre[1])
     cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
-    ratio = np.hypot((cos * rows + sin * cols) / np.float32(radii[0]), (cos * cols - sin * rows) / np.float32(radii[1]))
-    ramp = np.clip(0.5 + (1 - ratio) * np.float32(radii.min() / edge), 0, 1) * np.float32(weight)
-    window = coverage[low[0] : high[0], low[1] : high[1]]
-    np.maximum(window, ramp, out=window)
+    along, across = (cos * rows + sin * cols) / np.float32(radii[0]), (cos * cols - sin * rows) / np.float32(radii[1])
+    return (slice(low[0], high[0]), slice(low[1], high[1])), np.hypot(along, across)
