@@ -276,3 +276,38 @@ def test_the_job_reports_progress_and_can_be_closed():
     half = tokencut_steps(scene(0, 16, 16, 0.5)[0], tau=0.5)
     next(half)
     half.close()
+
+
+def stack_of_a_moving_object(planes=5, noise=0.8):
+    """An object that drifts through planes whose contrast changes."""
+    rng = np.random.default_rng(11)
+    means = rng.normal(size=(2, 12))
+    row, col = np.mgrid[:24, :24]
+    known = np.stack([(row - 10 - index) ** 2 + (col - 8 - 1.5 * index) ** 2 < 30 for index in range(planes)])
+    features = means[known.astype(int)] + noise * rng.normal(size=(planes, 24, 24, 12))
+    return features.astype(np.float32), known
+
+
+def test_a_joint_cut_keeps_the_object_on_one_side_through_the_stack():
+    features, known = stack_of_a_moving_object()
+    cut = tokencut(features, tau=0.3, stack="joint", component="all")
+    assert len(set(cut.thresholds)) == 1
+    assert iou(cut.grid_masks, known) > 0.9
+    assert cut.well_posed.all()
+    reduced = tokencut(features, tau=0.3, stack="joint", component="all", max_patches=600)
+    assert iou(reduced.grid_masks, cut.grid_masks) > 0.95
+
+
+def test_a_joint_cut_of_one_plane_is_the_plain_cut():
+    features, _ = stack_of_a_moving_object(planes=1)
+    joint, plain = tokencut(features, tau=0.3, stack="joint"), tokencut(features, tau=0.3)
+    np.testing.assert_array_equal(joint.eigenvectors, plain.eigenvectors)
+    np.testing.assert_array_equal(joint.grid_masks, plain.grid_masks)
+
+
+def test_a_joint_cut_passes_over_planes_of_nan():
+    features, known = stack_of_a_moving_object()
+    features[2] = np.nan
+    cut = tokencut(features, tau=0.3, stack="joint", component="all")
+    assert not cut.grid_masks[2].any()
+    assert iou(cut.grid_masks[[0, 1, 3, 4]], known[[0, 1, 3, 4]]) > 0.9

@@ -76,6 +76,13 @@ class MaskOptions:
                              "Pass click=(row, col), or choose another side")
 
 
+class Split(NamedTuple):
+    """Value at which an eigenvector is split, and whether the part above it is foreground."""
+
+    threshold: float
+    above: bool
+
+
 class PlaneMask(NamedTuple):
     """Mask of one plane on the patch grid.
 
@@ -96,6 +103,7 @@ def plane_mask(
     valid: BoolArray | None = None,
     intensity: FloatArray | None = None,
     clicked: tuple[int, int] | None = None,
+    split: Split | None = None,
 ) -> PlaneMask:
     """Make the mask of one plane.
 
@@ -111,6 +119,8 @@ def plane_mask(
         Mean intensity of each patch; needed by ``side="bright"`` and ``"dark"``.
     clicked : (2,) ints, optional
         Patch under the click; needed by ``side="click"``.
+    split : Split, optional
+        Decided before, for the whole stack; decided on this plane by default.
 
     Returns
     -------
@@ -118,15 +128,50 @@ def plane_mask(
         The mask is empty where the eigenvector is constant: nothing stands out.
     """
     valid = np.ones(vector.shape, bool) if valid is None else valid
-    values = vector[valid]
-    if not values.size or values.min() == values.max():
+    if split is None:
+        split = decide_split(vector[None], options, valid=valid[None], clicked=clicked,
+                             intensity=None if intensity is None else intensity[None])
+    if split is None:
         return PlaneMask(np.zeros(vector.shape, bool), (0, 0), 0.0, True)
-    threshold = split_value(values, options.bipartition)
-    high = (vector > threshold) & valid
-    above = _foreground_is_above(vector, high, valid, options, intensity, clicked) != options.invert
-    side = high if above else valid & ~high
+    high = (vector > split.threshold) & valid
+    side = high if split.above else valid & ~high
     seed = clicked if clicked is not None and side[clicked] else _strongest(vector, side)
-    return PlaneMask(_clean(side, seed, options) & valid, seed, threshold, above)
+    return PlaneMask(_clean(side, seed, options) & valid, seed, *split)
+
+
+def decide_split(
+    vectors: FloatArray,
+    options: MaskOptions,
+    *,
+    valid: BoolArray,
+    intensity: FloatArray | None = None,
+    clicked: tuple[int, int] | None = None,
+) -> Split | None:
+    """Decide where an eigenvector is split and which side is foreground, over one plane or a stack that shares it.
+
+    Parameters
+    ----------
+    vectors : (planes, rows, cols) float32
+        Eigenvector of the cut.
+    options : MaskOptions
+        The rules.
+    valid, intensity : (planes, rows, cols) arrays
+        As in :func:`plane_mask`.
+    clicked : (2,) ints, optional
+        Patch under the click; in a stack, the side it has in most planes counts.
+
+    Returns
+    -------
+    split : Split or None
+        None where the eigenvector is constant.
+    """
+    values = vectors[valid]
+    if not values.size or values.min() == values.max():
+        return None
+    threshold = split_value(values, options.bipartition)
+    high = (vectors > threshold) & valid
+    above = _foreground_is_above(vectors, high, valid, options, intensity, clicked)
+    return Split(threshold, above != options.invert)
 
 
 def split_value(values: npt.NDArray[np.floating], rule: Bipartition) -> float:
@@ -226,21 +271,22 @@ def patch_means(plane: npt.NDArray[np.generic], *, grid: tuple[int, int], stride
 
 
 def _foreground_is_above(
-    vector: FloatArray, high: BoolArray, valid: BoolArray, options: MaskOptions,
+    vectors: FloatArray, high: BoolArray, valid: BoolArray, options: MaskOptions,
     intensity: FloatArray | None, clicked: tuple[int, int] | None,
 ) -> bool:
     if options.side == "click" and clicked is not None:
-        return bool(high[clicked])
+        under = (slice(None), *clicked)
+        return int(np.count_nonzero(high[under])) > int(np.count_nonzero(valid[under] & ~high[under]))
     low = valid & ~high
     if options.side in ("bright", "dark") and intensity is not None and high.any() and low.any():
         return bool(intensity[high].mean() > intensity[low].mean()) == (options.side == "bright")
     if options.side == "border":
-        border = np.ones(vector.shape, bool)
-        border[1:-1, 1:-1] = False
+        border = np.ones(vectors.shape, bool)
+        border[:, 1:-1, 1:-1] = False
         above, below = int(np.count_nonzero(high & border)), int(np.count_nonzero(low & border))
         if above != below:
             return above < below
-    return bool(high[_strongest(vector, valid)])
+    return bool(high.flat[int(np.where(valid, np.abs(vectors), -1).argmax())])
 
 
 def _strongest(vector: FloatArray, among: BoolArray) -> tuple[int, int]:

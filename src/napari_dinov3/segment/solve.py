@@ -19,14 +19,16 @@ import numpy.typing as npt
 
 from napari_dinov3.errors import InputError
 from napari_dinov3.features.feature_map import FeatureMap
-from napari_dinov3.progress import Job, Progress, part_of
+from napari_dinov3.progress import Job, Progress, collect, part_of
 from napari_dinov3.segment.affinity import EPSILON, FloatArray, Weighting, build_affinity_steps, link_matrix, normalise_rows
 from napari_dinov3.segment.ncut import Eigenpairs, guess_from, smallest_eigenpairs_steps
 from napari_dinov3.segment.tau import clearest, sweep_tau_steps
 
 Scaling = Literal["auto", "none", "standardize"]
+Stack = Literal["planes", "joint"]
 MAX_PATCHES = 65_536
 MAX_FINE_PATCHES = 8_192
+MAX_JOINT_PATCHES = 8_192
 _FINE_STRIDE = 8
 _ROWS_AT_ONCE = 1024
 
@@ -54,6 +56,9 @@ class CutOptions:
         8 pixels, since features on so fine a grid repeat each other.
     memory_gb : float
         Most memory for the links.
+    stack : {"planes", "joint"}
+        Whether each plane is cut on its own, as in the paper, or all planes together: one graph of patches from every plane, one
+        set of eigenvectors, one split, so that objects keep their side along z or t.
     """
 
     tau: float | Literal["auto"] = "auto"
@@ -63,11 +68,12 @@ class CutOptions:
     vectors: int = 2
     max_patches: int | Literal["auto"] = "auto"
     memory_gb: float = 2.0
+    stack: Stack = "planes"
 
     def __post_init__(self) -> None:
         if self.tau != "auto" and not _is_number(self.tau, -1, 1):
             raise InputError(f"tau={self.tau!r}", "a cosine in -1..1, or 'auto'", "Try tau='auto', or values around 0.2 and 0.9")
-        for name, allowed in (("scaling", Scaling), ("weighting", Weighting)):
+        for name, allowed in (("scaling", Scaling), ("weighting", Weighting), ("stack", Stack)):
             if getattr(self, name) not in get_args(allowed):
                 raise InputError(f"{name}={getattr(self, name)!r}", f"one of {', '.join(get_args(allowed))}", "Choose another")
         if not 0 < self.epsilon < 1:
@@ -137,6 +143,8 @@ def solve_steps(features: FeatureMap, options: CutOptions) -> Job[NormalisedCut]
     -------
     cut : NormalisedCut
     """
+    if options.stack == "joint" and len(features) > 1:
+        return (yield from _solve_joint_steps(features, options))
     planes, (rows, cols), k = len(features), features.grid, options.vectors
     vectors = np.zeros((planes, rows, cols, k), np.float32)
     values = np.full((planes, k), np.nan)
@@ -157,6 +165,35 @@ def solve_steps(features: FeatureMap, options: CutOptions) -> Job[NormalisedCut]
                          features.image_shape, options)
 
 
+def _solve_joint_steps(features: FeatureMap, options: CutOptions) -> Job[NormalisedCut]:
+    """Solve one graph of patches spread over all planes, then extend its eigenvectors to every patch plane by plane."""
+    planes, (rows, cols), k = len(features), features.grid, options.vectors
+    mean, spread = _scaling(features, options.scaling)
+    most = MAX_JOINT_PATCHES if options.max_patches == "auto" else options.max_patches
+    read = np.unique(np.linspace(0, planes - 1, min(planes, most // 4)).round().astype(int))
+    total = 1000 + 2000
+    parts = []
+    for done, index in enumerate(read):
+        yield Progress(1000 * done // len(read), total, f"sampling plane {index + 1}")
+        plane = (features.plane(int(index)) - mean) / spread
+        valid = np.isfinite(plane).all(axis=2)
+        parts.append(plane[valid][_solved_patches(valid, features.stride, max(4, most // len(read)))])
+    solved = normalise_rows(np.concatenate(parts))
+    pairs, tau, density = yield from part_of(_solve_patches(solved, options), start=1000, span=1000, total=total)
+    vectors, is_valid = np.zeros((planes, rows, cols, k), np.float32), np.zeros((planes, rows, cols), bool)
+    for index in range(planes):
+        yield Progress(2000 + 1000 * index // planes, total, f"plane {index + 1} of {planes}")
+        plane = (features.plane(index) - mean) / spread
+        is_valid[index] = np.isfinite(plane).all(axis=2)
+        unit = normalise_rows(plane[is_valid[index]])
+        if len(unit) and len(solved):
+            vectors[index][is_valid[index]] = collect(_extend(pairs, unit, solved, tau, options)).vectors
+    yield Progress(total, total, f"{planes} planes solved together")
+    return NormalisedCut(
+        vectors, np.tile(pairs.values, (planes, 1)), np.full(planes, pairs.well_posed), np.full(planes, tau),
+        np.full(planes, density), is_valid, features.stride, features.first_centre, features.image_shape, options)
+
+
 def _scaling(features: FeatureMap, scaling: Scaling) -> tuple[FloatArray, FloatArray]:
     from napari_dinov3.features.views import sample_patches, standardisation
 
@@ -174,22 +211,27 @@ def _solve_plane(
 ) -> Job[tuple[Eigenpairs, float, float]]:
     """Return the eigenvectors at the valid patches, tau and the density of links."""
     unit = normalise_rows(plane[valid])
+    solved = _solved_patches(valid, stride, options.max_patches)
+    if solved.all():
+        return (yield from _solve_patches(unit, options))
+    coarse = unit[solved]
+    pairs, tau, density = yield from part_of(_solve_patches(coarse, options), start=0, span=900, total=1000)
+    pairs = yield from part_of(_extend(pairs, unit, coarse, tau, options), start=900, span=100, total=1000)
+    return pairs, tau, density
+
+
+def _solve_patches(unit: FloatArray, options: CutOptions) -> Job[tuple[Eigenpairs, float, float]]:
+    """Return the eigenvectors of one graph, tau and the density of links."""
     if not len(unit):
         return Eigenpairs(np.zeros((0, options.vectors), np.float32), np.full(options.vectors, np.nan), False, 0), math.nan, 0.0
-    solved = _solved_patches(valid, stride, options.max_patches)
-    coarse = unit if solved.all() else unit[solved]
     tau = options.tau
     if tau == "auto":
-        scores = yield from part_of(
-            sweep_tau_steps(coarse, weighting=options.weighting, epsilon=options.epsilon), start=0, span=200, total=1000)
-        tau = clearest(scores)
-    build = build_affinity_steps(coarse, tau=tau, weighting=options.weighting, epsilon=options.epsilon,
-                                 memory_gb=options.memory_gb)
-    affinity = yield from part_of(build, start=200, span=400, total=1000)
-    pairs = yield from part_of(
-        smallest_eigenpairs_steps(affinity, options.vectors, start=guess_from(coarse)), start=600, span=300, total=1000)
-    if len(coarse) < len(unit):
-        pairs = yield from part_of(_extend(pairs, unit, coarse, tau, options), start=900, span=100, total=1000)
+        sweep = sweep_tau_steps(unit, weighting=options.weighting, epsilon=options.epsilon)
+        tau = clearest((yield from part_of(sweep, start=0, span=200, total=1000)))
+    build = build_affinity_steps(unit, tau=tau, weighting=options.weighting, epsilon=options.epsilon, memory_gb=options.memory_gb)
+    affinity = yield from part_of(build, start=200, span=500, total=1000)
+    search = smallest_eigenpairs_steps(affinity, options.vectors, start=guess_from(unit))
+    pairs = yield from part_of(search, start=700, span=300, total=1000)
     return pairs, tau, affinity.density
 
 

@@ -24,7 +24,7 @@ from napari_dinov3.features.feature_map import FeatureMap
 from napari_dinov3.image import Planes, as_planes
 from napari_dinov3.progress import Job, collect
 from napari_dinov3.segment.affinity import FloatArray
-from napari_dinov3.segment.masks import BoolArray, MaskOptions, boxes_of, patch_means, plane_mask
+from napari_dinov3.segment.masks import BoolArray, MaskOptions, boxes_of, decide_split, patch_means, plane_mask
 from napari_dinov3.segment.refine import RADIUS, refine_mask
 from napari_dinov3.segment.solve import CutOptions, NormalisedCut, solve_steps
 from napari_dinov3.segment.upsample import upsample_nearest
@@ -195,15 +195,22 @@ def make_masks(cut: NormalisedCut, options: MaskOptions | None = None, *, image:
     """
     options = MaskOptions() if options is None else options
     image = _planes_for(image, options, cut.image_shape, len(cut))
-    uses_brightness = options.side in ("bright", "dark")
     where = {"stride": cut.stride, "first_centre": cut.first_centre}
     grid = (cut.valid.shape[1], cut.valid.shape[2])
     clicked = None if options.click is None else _patch_under(options.click, cut)
-    made = []
-    for index in range(len(cut)):
-        intensity = None if image is None or not uses_brightness else patch_means(image.plane(index), grid=grid, **where)
-        made.append(plane_mask(cut.eigenvectors[index, ..., 0], options, valid=cut.valid[index], intensity=intensity,
-                               clicked=clicked))
+    brightness: list[FloatArray | None] = [None] * len(cut)
+    if image is not None and options.side in ("bright", "dark"):
+        brightness = [patch_means(image.plane(index), grid=grid, **where) for index in range(len(cut))]
+    split = None
+    if cut.options.stack == "joint":
+        known = [one for one in brightness if one is not None]
+        split = decide_split(cut.eigenvectors[..., 0], options, valid=cut.valid, clicked=clicked,
+                             intensity=np.stack(known) if known else None)
+    made = [
+        plane_mask(cut.eigenvectors[index, ..., 0], options, valid=cut.valid[index], intensity=brightness[index],
+                   clicked=clicked, split=split)
+        for index in range(len(cut))
+    ]
     if options.refine:
         full = (_full_size(one.mask, index, cut, options, image) for index, one in enumerate(made))
         boxes = tuple(boxes_of(mask, stride=1, first_centre=0, image_shape=cut.image_shape) for mask in full)
