@@ -275,13 +275,14 @@ def prepare_section(
         return section
     from napari_dinov3.backbones.registry import load_backbone
     from napari_dinov3.features.extract import extract
+    from napari_dinov3.features.positional import for_matching
 
     model = load_backbone(backbone) if isinstance(backbone, str) else backbone
     reduce = max(1, round(max(image.shape) / (FEATURE_GRID * max(model.stride, 4))))
     small = shrink(image, reduce)
     if min(small.shape) < SMALLEST_SIDE:
         return section
-    features = extract(np.nan_to_num(small, nan=0.0), backbone=model)
+    features = for_matching(extract(np.nan_to_num(small, nan=0.0), backbone=model), model)
     keep = max(1, int(np.ceil(max(features.grid) / FEATURE_GRID)))
     grid = _pool(features.plane(0), keep)
     return Section(image, factor, section.shape, grid, features.stride * reduce * keep)
