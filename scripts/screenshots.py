@@ -92,9 +92,9 @@ def align(viewer: Any, panel: Any) -> None:
 SCENES: dict[str, tuple[str, str, dict[str, Any], Callable[[Any, Any], None]]] = {
     "new-data": ("New data", "", {}, new_data),
     "features": ("Features", "em", {"planes": 4, "size": 512}, features),
-    "segment": ("Segment by scribbles", "em", {"planes": 4, "size": 512}, segment),
-    "discover": ("Discover (TokenCut)", "mri", {"size": 512}, discover),
-    "align": ("Align a stack", "em", {"planes": 8, "size": 512, "drift": 6.0}, align),
+    "segment": ("Segment", "em", {"planes": 4, "size": 512}, segment),
+    "discover": ("Discover", "mri", {"size": 512}, discover),
+    "align": ("Align", "em", {"planes": 8, "size": 512, "drift": 6.0}, align),
 }
 
 

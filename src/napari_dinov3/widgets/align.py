@@ -19,13 +19,13 @@ from napari_dinov3.widgets.image_panel import ImagePanel
 from napari_dinov3.widgets.layer_chooser import LayerChooser
 from napari_dinov3.widgets.panel import field_row
 
-MODELS = (("translation", "translation"), ("rigid", "rigid: and rotation"), ("similarity", "similarity: and size"),
-          ("affine", "affine: and shear"))
-PROPOSALS = (("auto", "features (best present)"), (None, "pixels only"))
-DRIFTS = (("minimum", "where planes move least"), ("first", "of the first good plane"))
+MODELS = (("translation", "translation"), ("rigid", "rigid"), ("similarity", "similarity"), ("affine", "affine"))
+PROPOSALS = (("auto", "features"), (None, "pixels only"))
+DRIFTS = (("minimum", "least movement"), ("first", "first good plane"))
 FIELDS = (
-    Choice("model", "Movement", "What a plane may do to fit its neighbours.", "rigid", MODELS),
-    Choice("backbone", "Proposed by", "What finds the rough position before pixels refine it.", "auto", PROPOSALS),
+    Choice("model", "Movement", "Translation shifts a plane, rigid also turns it, similarity sizes it, affine shears it.",
+           "rigid", MODELS),
+    Choice("backbone", "Proposed by", "What finds the rough position, which pixels then refine.", "auto", PROPOSALS),
     Choice("drift", "Common frame", "Which frame the planes are moved into.", "minimum", DRIFTS),
 )
 COLUMNS = ("Plane", "Row (px)", "Col (px)", "Turn (°)", "Quality", "State")

@@ -9,6 +9,7 @@ from typing import Any
 from qtpy.QtWidgets import QFileDialog, QPushButton
 
 from napari_dinov3._napari import open_file, script
+from napari_dinov3._napari.compat import unwrap
 from napari_dinov3._napari.layers import free_name
 from napari_dinov3.io.image_file import ImageFile
 from napari_dinov3.progress import Job
@@ -17,8 +18,8 @@ from napari_dinov3.widgets.form import Choice, Form, Number, wrapped_label
 from napari_dinov3.widgets.panel import TaskPanel
 
 NAMES = {
-    "em": "EM: bright round bodies", "mri": "MRI: a lesion", "histology": "histology: dark nuclei",
-    "connectomics": "connectomics: filaments", "atlas": "atlas: regions in stripes", "calcium": "calcium imaging: bright cells",
+    "em": "EM: bright bodies", "mri": "MRI: lesion", "histology": "histology: nuclei", "connectomics": "connectomics: filaments",
+    "atlas": "atlas: regions", "calcium": "calcium: cells",
 }
 FIELDS = (
     Choice("modality", "Modality", "What kind of image is drawn.", "em",
@@ -113,4 +114,5 @@ class DataPanel(TaskPanel):
         for data, options, kind in layers:
             name = free_name(self.viewer.layers, options["name"])
             names.append(getattr(self.viewer, f"add_{kind}")(data, **{**options, "name": name}).name)
-        return f"Added {', '.join(names)}."
+        self.viewer.layers.selection.active = unwrap(self.viewer.layers[names[0]])
+        return f"Added {', '.join(map(repr, names))}."

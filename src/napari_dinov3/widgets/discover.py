@@ -20,22 +20,24 @@ from napari_dinov3.widgets.form import Choice, Flag, Form, Number, Slider
 from napari_dinov3.widgets.image_panel import ImagePanel
 
 SIDES = (
-    ("seed", "strongest patch (paper)"), ("border", "touches the border less"), ("bright", "the brighter side"),
-    ("dark", "the darker side"), ("click", "the side I click"),
+    ("seed", "strongest patch"), ("border", "off the border"), ("bright", "brighter"), ("dark", "darker"),
+    ("click", "where I click"),
 )
-SPLITS = (("mean", "mean (paper)"), ("median", "median"), ("gap", "largest gap"), ("otsu", "Otsu"))
-PIECES = (("seed", "the one with the seed (paper)"), ("largest", "the largest"), ("all", "all"))
+SPLITS = (("mean", "mean"), ("median", "median"), ("gap", "largest gap"), ("otsu", "Otsu"))
+PIECES = (("seed", "strongest"), ("largest", "largest"), ("all", "all"))
 CUT_FIELDS = (
     Flag("auto_tau", "Choose tau for each plane", "Take the threshold with the clearest cut, out of a sweep.", True),
     Slider("tau", "Tau (cosine)", "Patches more alike than this are linked; needs a new run.", 0.2, 0.0, 0.95, 0.05, 2),
 )
 MASK_FIELDS = (
-    Choice("bipartition", "Split at", "Where the eigenvector is split into two sides.", "mean", SPLITS),
-    Choice("side", "Foreground", "Which side of the cut is the object.", "seed", SIDES),
-    Choice("component", "Pieces", "Which connected pieces of the foreground are kept.", "seed", PIECES),
+    Choice("bipartition", "Split at", "Where the eigenvector is split into two sides; the paper takes the mean.", "mean", SPLITS),
+    Choice("side", "Foreground", "The side of the object: with the strongest patch (the paper), or as this rule says.",
+           "seed", SIDES),
+    Choice("component", "Pieces", "Which connected pieces are kept: the paper keeps the one with the strongest patch.", "seed",
+           PIECES),
     Number("opening", "Opening (patches)", "Radius of an opening, which drops specks and thin bridges.", 0, 0, 50, 1, 0),
     Number("closing", "Closing (patches)", "Radius of a closing, which bridges narrow gaps.", 0, 0, 50, 1, 0),
-    Number("min_area", "Smallest piece (patches)", "Pieces of fewer patches are dropped.", 0, 0, 100_000, 1, 0),
+    Number("min_area", "Smallest (patches)", "Pieces of fewer patches are dropped.", 0, 0, 100_000, 1, 0),
     Flag("fill_holes", "Fill holes", "Background enclosed by the mask joins it.", False),
     Flag("invert", "Invert", "Take the other side.", False),
 )

@@ -14,7 +14,8 @@ from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QFormLayout, QLabel, QSizePolicy, QSpinBox, QWidget
 from superqt import QLabeledDoubleSlider
 
-COMBO_MIN_CHARACTERS = 8
+COMBO_MIN_CHARACTERS = 5
+POPUP_MARGIN = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ class Form(QWidget):
         self._editors: dict[str, QWidget] = {}
         self._layout = QFormLayout(self)
         self._layout.setContentsMargins(0, 0, 0, 0)
-        self._layout.setRowWrapPolicy(QFormLayout.RowWrapPolicy.DontWrapRows)
+        self._layout.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
         self._layout.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         self._layout.setLabelAlignment(Qt.AlignmentFlag.AlignLeft)
         for field in fields:
@@ -152,6 +153,12 @@ def combo_box() -> QComboBox:
     return box
 
 
+def widen_popup(box: QComboBox) -> None:
+    """Let the opened list be as wide as its longest entry, however narrow the box is."""
+    view = box.view()
+    view.setMinimumWidth(view.sizeHintForColumn(0) + 2 * view.frameWidth() + POPUP_MARGIN)
+
+
 def wrapped_label(text: str = "", *, name: str = "") -> QLabel:
     """Make a label that wraps, so that a long text never widens the panel."""
     label = QLabel(text)
@@ -196,6 +203,7 @@ def _fill(box: QComboBox, options: Iterable[tuple[Any, str]]) -> None:
     box.clear()
     for value, text in options:
         box.addItem(text, value)
+    widen_popup(box)
 
 
 def _read(editor: QWidget) -> Any:

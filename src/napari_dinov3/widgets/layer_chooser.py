@@ -12,7 +12,7 @@ from qtpy.QtCore import QSignalBlocker, Signal
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_dinov3._napari.compat import unwrap
-from napari_dinov3.widgets.form import combo_box
+from napari_dinov3.widgets.form import combo_box, widen_popup
 
 
 class LayerChooser(QWidget):
@@ -79,6 +79,7 @@ class LayerChooser(QWidget):
             for layer in layers:
                 self._box.addItem(layer.name, layer.unique_id)
             self._box.setCurrentIndex(self._index_of(chosen))
+            widen_popup(self._box)
         self._follow_names(layers)
         if chosen != self._chosen:
             self._chosen = chosen

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QWidget
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from napari_dinov3._napari import results, script, segmentation
 from napari_dinov3._napari.compat import world_point
@@ -26,11 +26,12 @@ from napari_dinov3.widgets.panel import field_row
 from napari_dinov3.widgets.status import error_text
 
 HEADS = (
-    ("kernel", "kernel (few features, fine grid)"), ("linear", "linear (learned features)"), ("boosting", "boosted trees"),
-    ("forest", "random forest"), ("prototypes", "prototypes (one click a class)"),
+    ("kernel", "kernel"), ("linear", "linear"), ("boosting", "boosted trees"), ("forest", "random forest"),
+    ("prototypes", "prototypes"),
 )
 FIELDS = (
-    Choice("head", "Head", "What learns the classes from the patch features.", "kernel", HEADS),
+    Choice("head", "Head", "Kernel suits the filter bank, linear suits learned features, prototypes one click a class.", "kernel",
+           HEADS),
     Flag("probability", "Probability layers", "Also add one layer a class with its probability, computed when looked at.", False),
     Flag("uncertainty", "Uncertainty layer", "Also add a layer that is bright where more scribbles help most.", False),
 )
@@ -189,12 +190,13 @@ class SegmentPanel(ImagePanel):
 
     def _probe_files(self) -> QWidget:
         self.probe_text = wrapped_label(FROM_SCRIBBLES, name="probe")
-        self.save_button, self.load_button = QPushButton("Save…"), QPushButton("Load…")
+        self.save_button, self.load_button = QPushButton("Save probe…"), QPushButton("Load probe…")
         self.forget_button = QPushButton("Forget")
-        row = QWidget()
-        layout = QHBoxLayout(row)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.probe_text, 1)
+        whole, row = QWidget(), QHBoxLayout()
+        column = QVBoxLayout(whole)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(self.probe_text)
+        column.addLayout(row)
         for button, tip, slot in (
             (self.save_button, "Write the trained probe to a file.", self.save_probe),
             (self.load_button, "Use a probe from a file instead of scribbles.", self.load_probe),
@@ -202,8 +204,8 @@ class SegmentPanel(ImagePanel):
         ):
             button.setToolTip(tip)
             button.clicked.connect(lambda _=False, slot=slot: slot())
-            layout.addWidget(button)
-        return row
+            row.addWidget(button)
+        return whole
 
     def _painted(self) -> Planes:
         return read_layer(self.scribbles.value(), point=world_point(self.viewer)).planes
