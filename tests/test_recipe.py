@@ -103,6 +103,15 @@ def test_piece_of_script_is_python_and_names_only_what_differs(config) -> None:
         assert (f"{name}=" in line) == (name in config.options(changed_only=True) or name == "head")
 
 
+def test_tokencut_takes_the_image_where_brightness_or_edges_decide(stack) -> None:
+    for config in (TokenCutConfig(tau=0.3, side="dark"), TokenCutConfig(tau=0.3, refine=2.0)):
+        recipe = Recipe((Step(SMALL), Step(config)))
+        expected = run_recipe(recipe, {"image": stack})["cut"].masks
+        names: dict[str, object] = {"image": stack}
+        exec(compile(to_python(recipe), "script", "exec"), names)
+        np.testing.assert_array_equal(names["cut"].masks, expected)
+
+
 def test_script_names_what_it_needs() -> None:
     assert "# This script needs: scribbles" in to_python(full_recipe())
 

@@ -4,8 +4,9 @@ One reader a format; :func:`read` finds the right one by what the path is and ho
 and is renamed when whole, and never onto an existing file unasked.
 """
 
+from napari_dinov3.io.feature_store import read_features
 from napari_dinov3.io.image_file import ImageFile
 from napari_dinov3.io.reading import read
 from napari_dinov3.io.writing import write, write_steps
 
-__all__ = ["ImageFile", "read", "write", "write_steps"]
+__all__ = ["ImageFile", "read", "read_features", "write", "write_steps"]

@@ -113,6 +113,13 @@ class ImageFile:
         """(n + 1, n + 1) float64 on the axes of `space`."""
         return affine(self.spacing) if self.placement is None else self.placement
 
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> Any:
+        """Index the finest level; a lazy array stays lazy."""
+        return self.data[index]
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
         """Read the finest level whole."""
         return np.asarray(self.data, dtype=dtype)

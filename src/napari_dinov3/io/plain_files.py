@@ -55,14 +55,14 @@ def write_png_steps(path: Path, image: ImageToWrite, *, overwrite: bool = False)
     from PIL import Image
 
     data: Any = np.asarray(image.data)
-    if data.ndim - ("s" in image.axes) > 2 and data.shape[0] == 1:
+    colours = "s" in image.axes
+    if data.ndim - colours > 2 and data.shape[0] == 1:
         data = data[0]
     if data.dtype == bool:
         data = data.astype(np.uint8) * 255
     if data.dtype.kind == "f" and data.size and np.nanmin(data) >= 0 and np.nanmax(data) <= 1:
         data = np.rint(np.nan_to_num(data) * 255).astype(np.uint8)
-    colours = data.ndim == 3 and data.shape[-1] in (3, 4)
-    if not (data.ndim == 2 or colours) or data.dtype not in (np.uint8, np.uint16) or (colours and data.dtype != np.uint8):
+    if data.ndim != 2 + colours or data.dtype not in (np.uint8, np.uint16) or (colours and data.dtype != np.uint8):
         raise InputError(f"{path.name} would hold an array of shape {data.shape} and type {data.dtype}",
                          "one plane of 8-bit grey or RGB, 16-bit grey, or floats in 0..1", "Write .ome.tif instead")
     with written_whole(path, overwrite=overwrite) as part:

@@ -1,7 +1,7 @@
 """Find the writer for a path, and say what the array's axes are.
 
 The formats: OME-TIFF (``.ome.tif``, ``.tif``), numpy (``.npy``, with a JSON file beside it for what numpy cannot hold), PNG for
-a single picture, CSV and JSON for tables.
+a single picture, CSV and JSON for tables, zarr for feature maps.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from napari_dinov3.errors import InputError
+from napari_dinov3.features.feature_map import FeatureMap
 from napari_dinov3.geometry import Matrix, affine
-from napari_dinov3.io import ome_tiff, plain_files, tables
+from napari_dinov3.io import feature_store, ome_tiff, plain_files, tables
 from napari_dinov3.io.atomic import check_target
 from napari_dinov3.io.image_file import ImageFile, Kind
 from napari_dinov3.io.units import PIXEL, unit_name
@@ -79,8 +80,9 @@ def write(path: str | Path, data: Any, **options: Any) -> Path:
     Parameters
     ----------
     path : path-like
-        Where; its ending decides the format (``.ome.tif``, ``.tif``, ``.npy``, ``.png``, ``.csv``, ``.json``).
-    data : array-like, opened file, or table
+        Where; its ending decides the format (``.ome.tif``, ``.tif``, ``.npy``, ``.png``, ``.csv``, ``.json``;
+        ``.zarr`` for features).
+    data : array-like, opened file, FeatureMap, or table
         An image of any kind this package works with (numpy, dask, zarr; large ones are written plane by plane), or for CSV and
         JSON a list of rows (mappings), a mapping of columns, or for JSON anything JSON can hold.
     **options
@@ -156,6 +158,9 @@ def write_steps(
         yield Progress(0, 1, f"Write {target.name}")
         tables.write_table(target, data, overwrite=overwrite)
         yield Progress(1, 1, f"Write {target.name}")
+        return target
+    if suffix == ".zarr" and isinstance(data, FeatureMap):
+        yield from feature_store.write_features_steps(target, data, overwrite=overwrite)
         return target
     if suffix not in _IMAGES:
         raise InputError(f"{target.name} ends in {suffix or 'nothing'}", f"one of {', '.join((*_IMAGES, *_TABLES))}",

@@ -25,20 +25,25 @@ class TaskConfig:
     ----------
     task : str
         Name in a recipe file.
-    inputs : tuple of str
-        Usual names of what goes in, in the function's order.
+    takes : tuple of str
+        Usual names of what goes in, in the function's order; see `inputs`.
     output : str
         Usual name of the result; empty where there is none.
     """
 
     task: ClassVar[str] = ""
-    inputs: ClassVar[tuple[str, ...]] = ()
+    takes: ClassVar[tuple[str, ...]] = ()
     output: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
         for name, annotation in _annotations(type(self)).items():
             value = check_value(getattr(self, name), annotation, f"{self.task}: {name}")
             object.__setattr__(self, name, value)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Usual names of what goes in with these options, in the function's order."""
+        return self.takes
 
     def options(self, *, changed_only: bool = False) -> dict[str, Any]:
         """List the options by name.
@@ -131,7 +136,7 @@ class ExtractConfig(TaskConfig):
     """Options of :func:`napari_dinov3.extract`."""
 
     task: ClassVar[str] = "extract"
-    inputs: ClassVar[tuple[str, ...]] = ("image",)
+    takes: ClassVar[tuple[str, ...]] = ("image",)
     output: ClassVar[str] = "features"
     backbone: str = "auto"
     stride: int | None = None
@@ -161,7 +166,7 @@ class PcaConfig(TaskConfig):
     """Options of :meth:`napari_dinov3.FeatureMap.pca`."""
 
     task: ClassVar[str] = "pca"
-    inputs: ClassVar[tuple[str, ...]] = ("features",)
+    takes: ClassVar[tuple[str, ...]] = ("features",)
     output: ClassVar[str] = "colours"
     components: tuple[int, int, int] = (0, 1, 2)
 
@@ -179,7 +184,7 @@ class SimilarityConfig(TaskConfig):
     """Options of :meth:`napari_dinov3.FeatureMap.similarity`; coordinates are image pixels."""
 
     task: ClassVar[str] = "similarity"
-    inputs: ClassVar[tuple[str, ...]] = ("features",)
+    takes: ClassVar[tuple[str, ...]] = ("features",)
     output: ClassVar[str] = "heat"
     plane: int = 0
     row: float = 0.0
@@ -199,11 +204,12 @@ class ProbeConfig(TaskConfig):
     """Options of :class:`napari_dinov3.Probe`, trained on scribbles and applied to the same features."""
 
     task: ClassVar[str] = "probe"
-    inputs: ClassVar[tuple[str, ...]] = ("features", "scribbles")
+    takes: ClassVar[tuple[str, ...]] = ("features", "scribbles")
     output: ClassVar[str] = "labels"
     head: Literal["kernel", "linear", "boosting", "forest", "prototypes"] = "kernel"
-    C: float = 1.0
+    C: float | None = None
     class_weight: Literal["balanced"] | None = "balanced"
+    prior: Literal["estimated", "scribbles"] = "estimated"
     landmarks: int = 300
     max_samples: int = 20_000
     rng: int = 0
@@ -225,7 +231,7 @@ class TokenCutConfig(TaskConfig):
     """Options of :func:`napari_dinov3.tokencut`."""
 
     task: ClassVar[str] = "tokencut"
-    inputs: ClassVar[tuple[str, ...]] = ("features",)
+    takes: ClassVar[tuple[str, ...]] = ("features",)
     output: ClassVar[str] = "cut"
     tau: float | Literal["auto"] = "auto"
     scaling: Literal["auto", "none", "standardize"] = "auto"
@@ -234,6 +240,7 @@ class TokenCutConfig(TaskConfig):
     vectors: int = 2
     max_patches: int | Literal["auto"] = "auto"
     memory_gb: float = 2.0
+    stack: Literal["planes", "joint"] = "planes"
     bipartition: Literal["mean", "median", "gap", "otsu"] = "mean"
     side: Literal["seed", "border", "bright", "dark", "click"] = "seed"
     component: Literal["seed", "largest", "all"] = "seed"
@@ -242,16 +249,23 @@ class TokenCutConfig(TaskConfig):
     fill_holes: bool = False
     min_area: int = 0
     invert: bool = False
+    refine: float = 0.0
     click: tuple[float, float] | None = None
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The features, and the image too where brightness or edges decide."""
+        return ("features", "image") if self.side in ("bright", "dark") or self.refine else ("features",)
 
     def steps(self, *inputs: Any) -> Job[Any]:
         """Cut every plane in two."""
         from napari_dinov3.segment.tokencut import tokencut_steps
 
-        return (yield from tokencut_steps(*inputs, **self.options()))
+        features, *image = inputs
+        return (yield from tokencut_steps(features, image=image[0] if image else None, **self.options()))
 
     def _expression(self, names: tuple[str, ...]) -> str:
-        return self._call("nd.tokencut", *names)
+        return self._call("nd.tokencut", names[0], *(f"image={name}" for name in names[1:]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,7 +273,7 @@ class AlignConfig(TaskConfig):
     """Options of :func:`napari_dinov3.align_stack`."""
 
     task: ClassVar[str] = "align"
-    inputs: ClassVar[tuple[str, ...]] = ("image",)
+    takes: ClassVar[tuple[str, ...]] = ("image",)
     output: ClassVar[str] = "alignment"
     model: Literal["translation", "rigid", "similarity", "affine"] = "rigid"
     backbone: str | None = "auto"
@@ -286,7 +300,7 @@ class ApplyConfig(TaskConfig):
     """Move the planes of an image by the transforms of an alignment."""
 
     task: ClassVar[str] = "apply"
-    inputs: ClassVar[tuple[str, ...]] = ("alignment", "image")
+    takes: ClassVar[tuple[str, ...]] = ("alignment", "image")
     output: ClassVar[str] = "aligned"
     order: int | None = None
     fill: float = 0.0
@@ -308,7 +322,7 @@ class WriteConfig(TaskConfig):
     """Options of :func:`napari_dinov3.write`; spacing and units come from the second input."""
 
     task: ClassVar[str] = "write"
-    inputs: ClassVar[tuple[str, ...]] = ("labels", "image")
+    takes: ClassVar[tuple[str, ...]] = ("labels", "image")
     output: ClassVar[str] = ""
     path: str
     axes: str | None = None

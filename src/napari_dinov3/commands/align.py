@@ -1,0 +1,51 @@
+"""``napari-dinov3 align STACK OUT``: align the planes of a stack to each other, and write the aligned stack."""
+
+from __future__ import annotations
+
+import argparse
+
+from napari_dinov3.commands.arguments import add_channel, add_reading, add_writing, check_out, read_config, run_and_keep
+from napari_dinov3.commands.terminal import say
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
+    add_reading(parser)
+    add_writing(parser, "aligned stack to write, such as aligned.ome.tif")
+    add_channel(parser)
+    parser.add_argument("--model", default="rigid", choices=("translation", "rigid", "similarity", "affine"),
+                        help="what a plane may do")
+    parser.add_argument("--backbone", default="auto", help="whose features propose poses; none for pixels alone")
+    parser.add_argument("--drift", default="minimum", choices=("minimum", "first"),
+                        help="common frame: where all planes move least, or that of the first")
+    parser.add_argument("--transforms", metavar="FILE", help="also write the transforms as a table (.csv or .json)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Align a stack."""
+    from napari_dinov3.io import write
+    from napari_dinov3.recipe import AlignConfig, ApplyConfig, Recipe, Step, WriteConfig
+
+    check_out(options.out, options.transforms, overwrite=options.overwrite)
+    backbone = None if options.backbone == "none" else options.backbone
+    config = AlignConfig(model=options.model, backbone=backbone, drift=options.drift, channel=options.channel,
+                         level=options.level)
+    recipe = Recipe((
+        Step(read_config(options)),
+        Step(config),
+        Step(ApplyConfig()),
+        Step(WriteConfig(path=options.out, overwrite=options.overwrite), inputs=("aligned", "image")),
+    ))
+    alignment = run_and_keep(recipe, options, title="align")["alignment"]
+    names = ("m00", "m01", "m02", "m10", "m11", "m12")
+    rows = [
+        {"plane": z, **dict(zip(names, map(float, matrix[:2].ravel()), strict=True)), "quality": float(alignment.quality[z]),
+         "bad": z in alignment.bad}
+        for z, matrix in enumerate(alignment.transforms)
+    ]
+    if options.transforms:
+        write(options.transforms, rows, overwrite=options.overwrite)
+    bad = ", ".join(map(str, alignment.bad))
+    say(f"{len(rows)} planes aligned; " + (f"matching none of their neighbours: {bad}" if bad else "all match their neighbours"))
+    say(f"Wrote {options.out}")
+    return 0

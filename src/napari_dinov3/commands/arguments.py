@@ -1,0 +1,116 @@
+"""Options that several commands share, and how they become configs and recipes."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_dinov3.errors import InputError
+
+if TYPE_CHECKING:
+    from napari_dinov3.io.image_file import ImageFile
+    from napari_dinov3.recipe import ExtractConfig, ReadConfig, Recipe
+
+
+def add_reading(parser: argparse.ArgumentParser) -> None:
+    """Add the path of the image and how to read it."""
+    parser.add_argument("path", metavar="PATH", help="image file, or folder of slices")
+    parser.add_argument("--series", type=int, default=0, help="which image, where a file holds several")
+    parser.add_argument("--axes", help="one letter an axis out of t z c y x s, where the file does not say")
+    parser.add_argument("--spacing", type=_numbers, metavar="N[,N...]",
+                        help="distance between neighbours on t, z, y, x (or y, x)")
+    parser.add_argument("--units", type=_words, metavar="UNIT[,UNIT...]", help="of the spacing, such as micrometer")
+
+
+def add_channel(parser: argparse.ArgumentParser) -> None:
+    """Add the choice of a channel and of a pyramid level."""
+    parser.add_argument("--channel", type=int, help="which channel, where there are several")
+    parser.add_argument("--level", type=int, default=0, help="pyramid level, 0 the finest")
+
+
+def add_features(parser: argparse.ArgumentParser) -> None:
+    """Add the options of extraction."""
+    parser.add_argument("--backbone", default="auto", help="see `napari-dinov3 backbones`")
+    parser.add_argument("--stride", type=int, help="pixels between patch centres; the backbone's own by default")
+    parser.add_argument("--memory-gb", type=float, default=2.0, help="memory the features may take")
+
+
+def add_writing(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add where results go."""
+    parser.add_argument("out", metavar="OUT", help=what)
+    parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
+    parser.add_argument("--recipe", metavar="FILE", help="also write what was done as a recipe (.json), to replay with `run`")
+
+
+def read_config(options: argparse.Namespace) -> ReadConfig:
+    """Collect the reading options."""
+    from napari_dinov3.recipe import ReadConfig
+
+    return ReadConfig(path=options.path, series=options.series, axes=options.axes, spacing=options.spacing, units=options.units)
+
+
+def read_image(options: argparse.Namespace) -> ImageFile:
+    """Open the image that the options name."""
+    from napari_dinov3.io import read
+
+    return read(**read_config(options).options())
+
+
+def extract_config(options: argparse.Namespace) -> ExtractConfig:
+    """Collect the options of extraction."""
+    from napari_dinov3.recipe import ExtractConfig
+
+    return ExtractConfig(backbone=options.backbone, stride=options.stride, memory_gb=options.memory_gb, channel=options.channel,
+                         level=options.level)
+
+
+def check_out(*paths: str | None, overwrite: bool) -> None:
+    """Refuse places that cannot be written to before any work is done."""
+    from napari_dinov3.io.atomic import check_target
+
+    given = [path for path in paths if path]
+    for path in given:
+        check_target(path, overwrite=overwrite)
+    if len({Path(path).absolute() for path in given}) < len(given):
+        raise InputError(f"The same name twice: {', '.join(given)}", "a name of its own for each result", "Change one of them")
+
+
+def run_and_keep(recipe: Recipe, options: argparse.Namespace, *, title: str) -> dict[str, Any]:
+    """Run a recipe under a progress bar, and write it down if asked; returns its results by name."""
+    from napari_dinov3.commands.terminal import run_job
+    from napari_dinov3.recipe import run_recipe_steps, save_recipe
+
+    check_out(options.recipe, overwrite=options.overwrite)
+    results = run_job(run_recipe_steps(recipe), title=title)
+    if options.recipe:
+        save_recipe(options.recipe, relative_to(recipe, Path(options.recipe).absolute().parent), overwrite=options.overwrite)
+    return results
+
+
+def relative_to(recipe: Recipe, folder: Path) -> Recipe:
+    """Count a recipe's paths from the folder it is kept in, so that both can be moved together."""
+    steps = []
+    for step in recipe.steps:
+        path = getattr(step.config, "path", None)
+        if path is not None:
+            absolute = Path(path).expanduser().absolute()
+            try:
+                near = Path(os.path.relpath(absolute, folder)).as_posix()
+            except ValueError:  # another drive of Windows
+                near = str(absolute)
+            step = replace(step, config=replace(step.config, path=near))  # type: ignore[call-arg]
+        steps.append(step)
+    return replace(recipe, steps=tuple(steps))
+
+
+def _numbers(text: str) -> float | tuple[float, ...]:
+    values = tuple(float(part) for part in text.split(","))
+    return values[0] if len(values) == 1 else values
+
+
+def _words(text: str) -> str | tuple[str, ...]:
+    values = tuple(part.strip() for part in text.split(","))
+    return values[0] if len(values) == 1 else values

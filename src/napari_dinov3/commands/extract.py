@@ -1,0 +1,53 @@
+"""``napari-dinov3 extract IMAGE OUT.zarr``: write the features of an image, to be used again without computing them anew."""
+
+from __future__ import annotations
+
+import argparse
+
+from napari_dinov3.commands.arguments import (
+    add_channel,
+    add_features,
+    add_reading,
+    add_writing,
+    check_out,
+    extract_config,
+    read_config,
+    run_and_keep,
+)
+from napari_dinov3.commands.terminal import say
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
+    add_reading(parser)
+    add_writing(parser, "features to write, such as features.zarr")
+    add_channel(parser)
+    add_features(parser)
+    parser.add_argument("--pca", metavar="FILE", help="also write principal-component colours, such as colours.ome.tif")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Extract features."""
+    from napari_dinov3.commands.placing import on_patches
+    from napari_dinov3.errors import InputError
+    from napari_dinov3.io import write
+    from napari_dinov3.recipe import Recipe, Step, WriteConfig
+
+    if not options.out.endswith(".zarr"):
+        raise InputError(f"{options.out} does not end in .zarr", "features are written as a zarr folder",
+                         f"Use {options.out}.zarr")
+    check_out(options.out, options.pca, overwrite=options.overwrite)
+    recipe = Recipe((
+        Step(read_config(options)),
+        Step(extract_config(options)),
+        Step(WriteConfig(path=options.out, overwrite=options.overwrite), inputs=("features", "image")),
+    ))
+    features = run_and_keep(recipe, options, title="extract")["features"]
+    say(f"{features.backbone} ({features.provenance['reason']})")
+    rows, cols = features.grid
+    say(f"{len(features)} planes of {rows} x {cols} patches, {features.dim} numbers each, {features.stride:g} pixels apart")
+    say(f"Wrote {options.out}")
+    if options.pca:
+        colours = on_patches(features, (features.pca() * 255).round().astype("uint8"))
+        say(f"Wrote {write(options.pca, colours, overwrite=options.overwrite).name}")
+    return 0
