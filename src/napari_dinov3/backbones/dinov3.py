@@ -107,6 +107,10 @@ class DINOv3:
         read = "last" if not self._layers else "+".join(map(str, self._layers)) + f"-calibration{calibration.VERSION}"
         self.revision = f"{self._identity.fingerprint}-{read}-x{self._scale}-shifts{shifts}-flips-{flips}"
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Travel to another process without the network, which is loaded there from the same file."""
+        return {**self.__dict__, "_network": None}
+
     @property
     def network(self) -> Network:
         """The network, loaded when first needed: a map that is stored already needs none."""
@@ -131,7 +135,7 @@ class DINOv3:
     @property
     def batch_pixels(self) -> int:
         """Pixels worth handing over at once."""
-        pixels = _BATCH_PIXELS.get(self.network.device.partition(":")[0], _FEW_PIXELS)
+        pixels = _BATCH_PIXELS.get(choose_device(self._device).partition(":")[0], _FEW_PIXELS)
         return max(1, pixels // self._scale**2)
 
     def width(self, channels: int) -> int:
@@ -151,7 +155,7 @@ class DINOv3:
             If not even one tile fits in the memory of the device.
         """
         if self._layers and self._scaling is None:
-            self._scaling = self._calibrate()
+            self._scaling = _calibration(self.network, self._layers, self._scale)
         parts: list[tuple[FloatArray, FloatArray]] = []
         start = 0
         while start < len(tiles):
@@ -190,7 +194,7 @@ class DINOv3:
             torch.cuda.reset_peak_memory_stats(device)
             before = torch.cuda.memory_allocated(device)
         with torch.inference_mode():
-            pixels = self._pixels(tiles)
+            pixels = _pixels(tiles, self.network, self._scale)
             patches, cls = self._averaged(pixels, (tiles.shape[1] // self.stride, tiles.shape[2] // self.stride))
             result = patches.cpu().numpy(), cls.cpu().numpy()
         if measuring:
@@ -198,22 +202,6 @@ class DINOv3:
             del pixels, patches, cls
             self._batch_limit = max(1, int(_SAFE_SHARE * free_bytes(device) / used))
         return result
-
-    def _pixels(self, tiles: FloatArray) -> Tensor:
-        """Bring tiles to ``(n, 3, H, W)`` on the device: centred, scaled, enlarged, padded to whole patches."""
-        import torch
-        from torch.nn import functional
-
-        batch = torch.from_numpy(np.ascontiguousarray(tiles)).to(self.network.device)
-        batch = batch[:, None].expand(-1, 3, -1, -1) if batch.ndim == 3 else batch.permute(0, 3, 1, 2)
-        mean, std = (batch.new_tensor(value)[:, None, None] for value in (self.spec.mean, self.spec.std))
-        batch = (batch - mean) / std
-        if self._scale > 1:
-            batch = functional.interpolate(batch, scale_factor=self._scale, mode="bicubic", align_corners=False)
-        after = [-side % self.spec.stride for side in batch.shape[2:]]
-        if any(after):
-            batch = functional.pad(batch, (0, after[1], 0, after[0]), mode="replicate")
-        return batch
 
     def _averaged(self, pixels: Tensor, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """Average over sub-patch shifts and mirror images; give ``(n, rows, cols, dim)`` of `shape` and the CLS tokens."""
@@ -258,14 +246,33 @@ class DINOv3:
             scaled.append((grid - mean) / deviation)
         return torch.cat(scaled, dim=-1), cls
 
-    def _calibrate(self) -> tuple[calibration.Scaling, ...]:
-        """Measure each chosen layer on the calibration images, one at a time so that it costs no memory worth naming."""
-        per_layer: list[list[FloatArray]] = [[] for _ in self._layers]
-        for image in calibration.dead_leaves():
-            _, _, read = self.network.run(self._pixels(image[None]), self._layers)
-            for collected, grid in zip(per_layer, read, strict=True):
-                collected.append(grid.cpu().numpy())
-        return tuple(calibration.measure(np.concatenate(collected)) for collected in per_layer)
+
+def _pixels(tiles: FloatArray, network: Network, scale: int) -> Tensor:
+    """Bring tiles to ``(n, 3, H, W)`` on the device: centred, scaled, enlarged, padded to whole patches."""
+    import torch
+    from torch.nn import functional
+
+    batch = torch.from_numpy(np.ascontiguousarray(tiles)).to(network.device)
+    batch = batch[:, None].expand(-1, 3, -1, -1) if batch.ndim == 3 else batch.permute(0, 3, 1, 2)
+    mean, std = (batch.new_tensor(value)[:, None, None] for value in (network.spec.mean, network.spec.std))
+    batch = (batch - mean) / std
+    if scale > 1:
+        batch = functional.interpolate(batch, scale_factor=scale, mode="bicubic", align_corners=False)
+    after = [-side % network.spec.stride for side in batch.shape[2:]]
+    if any(after):
+        batch = functional.pad(batch, (0, after[1], 0, after[0]), mode="replicate")
+    return batch
+
+
+@lru_cache(maxsize=4)
+def _calibration(network: Network, layers: tuple[int, ...], scale: int) -> tuple[calibration.Scaling, ...]:
+    """Measure each layer on the calibration images, one at a time so that it costs no memory worth naming."""
+    per_layer: list[list[FloatArray]] = [[] for _ in layers]
+    for image in calibration.dead_leaves():
+        _, _, read = network.run(_pixels(image[None], network, scale), layers)
+        for collected, grid in zip(per_layer, read, strict=True):
+            collected.append(grid.cpu().numpy())
+    return tuple(calibration.measure(np.concatenate(collected)) for collected in per_layer)
 
 
 def _mean(tensors: list[Tensor]) -> Tensor:

@@ -6,6 +6,7 @@ in the memory of a few tiles; a map over the budget goes to disk, and one that i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -25,7 +26,7 @@ from napari_dinov3.normalize import Normalization, estimate_normalization
 from napari_dinov3.progress import Job, Progress, collect
 
 
-def extract(image: Any, *, backbone: str | Backbone = "auto", **options: Any) -> FeatureMap:
+def extract(image: Any, *, backbone: str | Backbone = "auto", client: Any = None, **options: Any) -> FeatureMap:
     """Compute the patch features of an image or a stack.
 
     Parameters
@@ -34,6 +35,9 @@ def extract(image: Any, *, backbone: str | Backbone = "auto", **options: Any) ->
         Anything :func:`napari_dinov3.as_planes` accepts: ``(y, x)``, ``(z, y, x)``, with colours last; numpy or dask.
     backbone : str or Backbone
         Registry name; ``"auto"`` takes the best that is present and records which.
+    client : dask.distributed.Client or str, optional
+        A Dask cluster, or the address of its scheduler, whose workers then embed the planes, see
+        :mod:`napari_dinov3.features.cluster`.
     **options
         Of :func:`extract_steps`.
 
@@ -48,6 +52,10 @@ def extract(image: Any, *, backbone: str | Backbone = "auto", **options: Any) ->
     >>> nd.extract(np.zeros((32, 48)), backbone="random-projection-cnx-tiny").array.shape
     (1, 2, 3, 384)
     """
+    if client is not None:
+        from napari_dinov3.features.cluster import extract_on_cluster_steps
+
+        return collect(extract_on_cluster_steps(image, client=client, backbone=backbone, **options))
     return collect(extract_steps(image, backbone=backbone, **options))
 
 
@@ -96,20 +104,17 @@ def extract_steps(
     progress : Progress
         After each batch of tiles.
     """
-    planes = as_planes(image, **image_options)
-    chosen, reason = choose_backbone(backbone) if isinstance(backbone, str) else (backbone.facts.name, "given as an object")
-    model = load_backbone(chosen, stride=stride) if isinstance(backbone, str) else backbone
-    layout = plan(planes, model, tile_size=tile_size, memory_gb=memory_gb)
-    yield Progress(0, layout.steps, f"{chosen} ({reason})")
-    window = estimate_normalization(planes, percentiles)
-    run = _Extraction(planes, model, reason, window, percentiles, layout, memory_gb, batch_size)
+    run = yield from prepare_steps(
+        image, backbone=backbone, stride=stride, percentiles=percentiles, tile_size=tile_size, batch_size=batch_size,
+        memory_gb=memory_gb, **image_options,
+    )
     if folder is None and cache is None:
         return (yield from _into_memory(run))
-    return (yield from _onto_disk(run, folder, cache))
+    return (yield from keep_steps(run, folder=folder, cache=cache, fill=_fill))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Extraction:
+class Extraction:
     """All that is settled before the first tile is embedded."""
 
     planes: Planes
@@ -134,7 +139,28 @@ class _Extraction:
         }
 
 
-def _into_memory(run: _Extraction) -> Job[FeatureMap]:
+def prepare_steps(
+    image: Any,
+    *,
+    backbone: str | Backbone = "auto",
+    stride: int | None = None,
+    percentiles: tuple[float, float] = (0.5, 99.5),
+    tile_size: int | None = None,
+    batch_size: int | None = None,
+    memory_gb: float = 2.0,
+    **image_options: Any,
+) -> Job[Extraction]:
+    """Settle backbone, tiles and intensity window; the parameters are those of :func:`extract_steps`."""
+    planes = as_planes(image, **image_options)
+    chosen, reason = choose_backbone(backbone) if isinstance(backbone, str) else (backbone.facts.name, "given as an object")
+    model = load_backbone(chosen, stride=stride) if isinstance(backbone, str) else backbone
+    layout = plan(planes, model, tile_size=tile_size, memory_gb=memory_gb)
+    yield Progress(0, layout.steps, f"{chosen} ({reason})")
+    window = estimate_normalization(planes, percentiles)
+    return Extraction(planes, model, reason, window, percentiles, layout, memory_gb, batch_size)
+
+
+def _into_memory(run: Extraction) -> Job[FeatureMap]:
     """Embed every plane into an array in memory, or in a temporary folder."""
     array = allocate(run.shape, memory_gb=run.memory_gb)
     cls: list[npt.NDArray[np.float32]] = []
@@ -150,8 +176,23 @@ def _into_memory(run: _Extraction) -> Job[FeatureMap]:
     return _as_feature_map(run, array, np.stack(cls) if len(cls) == len(run.planes) else None, _provenance(run, str(array.dtype)))
 
 
-def _onto_disk(run: _Extraction, folder: str | Path | None, cache: FeatureStore | str | Path | None) -> Job[FeatureMap]:
-    """Embed the planes that are not on disk yet, and keep them there."""
+Fill = Callable[[Extraction, StoredMap], Job[None]]
+
+
+def keep_steps(
+    run: Extraction, *, folder: str | Path | None, cache: FeatureStore | str | Path | None, fill: Fill
+) -> Job[FeatureMap]:
+    """Find the map on disk, have the planes that are not there filled in, and keep them.
+
+    Parameters
+    ----------
+    run : Extraction
+        From :func:`prepare_steps`.
+    folder, cache
+        As in :func:`extract_steps`; one of them.
+    fill : callable
+        Makes the job that embeds the pending planes of a stored map: here, or on a cluster.
+    """
     hashes: list[str] = []
     for digest in content_hashes(run.planes):
         yield Progress(0, run.layout.steps, f"looking for stored features: plane {len(hashes) + 1} of {len(run.planes)}")
@@ -165,7 +206,8 @@ def _onto_disk(run: _Extraction, folder: str | Path | None, cache: FeatureStore 
         stored = store.open(key, run.shape, facts)
     found = run.shape[0] - len(stored.pending)
     if not stored.complete:
-        yield from _fill(run, stored)
+        yield from fill(run, stored)
+        stored.describe(_provenance(run, stored.manifest["dtype"]))
     stored.touch()
     array: Any = stored.array
     if folder is None and fits_in_memory(run.shape, run.memory_gb):
@@ -174,7 +216,7 @@ def _onto_disk(run: _Extraction, folder: str | Path | None, cache: FeatureStore 
     return _as_feature_map(run, array, stored.cls, provenance)
 
 
-def _fill(run: _Extraction, stored: StoredMap) -> Job[None]:
+def _fill(run: Extraction, stored: StoredMap) -> Job[None]:
     size = run.batch_size or batch_size_of(run.layout, run.model)
     pending, per_plane = set(stored.pending), len(run.layout.tiles)
     done = run.layout.steps - len(pending) * per_plane
@@ -187,10 +229,9 @@ def _fill(run: _Extraction, stored: StoredMap) -> Job[None]:
                     stored.write(plane, grid, token)
             done = min(run.layout.steps, done + batch.tiles)
             yield Progress(done, run.layout.steps, f"plane {group[-1] + 1} of {len(run.planes)}")
-    stored.describe(_provenance(run, stored.manifest["dtype"]))
 
 
-def _provenance(run: _Extraction, precision: str) -> dict[str, Any]:
+def _provenance(run: Extraction, precision: str) -> dict[str, Any]:
     from napari_dinov3 import __version__
 
     planes, model = run.planes, run.model
@@ -203,7 +244,7 @@ def _provenance(run: _Extraction, precision: str) -> dict[str, Any]:
 
 
 def _as_feature_map(
-    run: _Extraction, array: Any, cls: npt.NDArray[np.float32] | None, provenance: dict[str, Any]
+    run: Extraction, array: Any, cls: npt.NDArray[np.float32] | None, provenance: dict[str, Any]
 ) -> FeatureMap:
     planes, model = run.planes, run.model
     _, rows, cols = planes.shape
