@@ -49,7 +49,7 @@ def test_clean_pairs_are_right_to_a_hundredth_of_a_pixel(tissue, model):
     assert error(pair, TRUTH[model]) < 0.01
 
 
-@pytest.mark.parametrize("degrees", [90, 180, -120])
+@pytest.mark.parametrize("degrees", [90, -120])
 def test_large_turns_are_found(tissue, degrees):
     truth = rotation_matrix(degrees, CENTRE)
     fixed, moving = pair_of(tissue, truth)

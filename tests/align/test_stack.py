@@ -86,7 +86,7 @@ def test_aligned_planes_show_the_same_place(damaged):
     inner = (slice(20, 108), slice(20, 108))
     before = np.corrcoef(stack[0][inner].ravel(), stack[3][inner].ravel())[0, 1]
     after = np.corrcoef(aligned[0][inner].ravel(), aligned[3][inner].ravel())[0, 1]
-    assert after > before + 0.1
+    assert 1 - after < 0.8 * (1 - before)
 
 
 def test_dask_in_dask_out_plane_by_plane(damaged):

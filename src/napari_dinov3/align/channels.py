@@ -1,8 +1,8 @@
 """What the pixel stage compares: three channels that survive shading, gamma, stain and modality.
 
-Channel 0 is intensity with its local mean taken away and its local contrast set to 1. Channels 1 and 2 are the gradient with
-its angle doubled, ``g**2 / |g|`` as a complex number, also at local contrast 1: dark-on-bright and bright-on-dark edges look
-the same, so different stains and modalities can be compared.
+At each scale, channel 0 is intensity with its local mean taken away and its local contrast set to 1. Channels 1 and 2 are the
+gradient with its angle doubled, ``g**2 / |g|`` as a complex number, also at local contrast 1: dark-on-bright and
+bright-on-dark edges look the same, so different stains and modalities can be compared.
 
 References
 ----------
@@ -20,7 +20,8 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
 
-WINDOW = 25  # pixels of the local mean and contrast: wider than membranes and nuclei, narrower than shading
+SHARP, BLURRED, BOTH = (1.0,), (2.0,), (1.0, 3.0)
+WINDOW = 25  # pixels of the local mean and contrast at scale 1: wider than membranes and nuclei, narrower than shading
 _LUMINANCE = np.array([0.2125, 0.7154, 0.0721], np.float32)
 _FLOOR = 1e-3  # local contrast below this part of the whole image's is noise of an empty region, not structure
 
@@ -28,11 +29,13 @@ _FLOOR = 1e-3  # local contrast below this part of the whole image's is noise of
 class Channels(NamedTuple):
     """Comparable channels of one plane.
 
-    ``values``: ``(3, rows, cols)`` float32, about unit variance. ``known``: ``(rows, cols)`` bool, where they can be trusted.
+    ``values``: ``(3 * scales, rows, cols)`` float32, about unit variance. ``known``: ``(rows, cols)`` bool, where they can be
+    trusted. ``sigmas``: the scales, pixels of smoothing.
     """
 
     values: FloatArray
     known: BoolArray
+    sigmas: tuple[float, ...] = (1.0,)
 
 
 def grey(plane: npt.NDArray[Any]) -> FloatArray:
@@ -69,17 +72,15 @@ def shrink(plane: FloatArray, factor: int) -> FloatArray:
     return np.asarray(blocks.mean(axis=(1, 3), dtype=np.float32))
 
 
-def comparable_channels(plane: FloatArray, *, sigma: float = 1.0, window: int = WINDOW) -> Channels:
+def comparable_channels(plane: FloatArray, *, sigmas: tuple[float, ...] = SHARP) -> Channels:
     """Compute the channels of a plane.
 
     Parameters
     ----------
     plane : (rows, cols) float32
         Grey image; NaN where there is none (outside a warped image).
-    sigma : float
-        Pixels of Gaussian smoothing before the gradient; noise grows and detail fades with it.
-    window : int
-        Pixels of the local mean and contrast.
+    sigmas : floats
+        Pixels of Gaussian smoothing, one set of three channels each. Small ones see detail, large ones see through noise.
 
     Returns
     -------
@@ -89,9 +90,20 @@ def comparable_channels(plane: FloatArray, *, sigma: float = 1.0, window: int = 
 
     known = np.isfinite(plane)
     if not known.any():
-        return Channels(np.zeros((3, *plane.shape), np.float32), known)
+        return Channels(np.zeros((3 * len(sigmas), *plane.shape), np.float32), known, sigmas)
     whole = bool(known.all())
     filled = plane if whole else np.where(known, plane, plane[known].mean()).astype(np.float32)
+    values = np.concatenate([_at_scale(filled, known, whole, sigma) for sigma in sigmas])
+    if not whole:
+        known = ndimage.binary_erosion(known, iterations=int(np.ceil(2 * min(sigmas))) + 2, border_value=1)
+        values[:, ~known] = 0
+    return Channels(values, known, sigmas)
+
+
+def _at_scale(filled: FloatArray, known: BoolArray, whole: bool, sigma: float) -> FloatArray:
+    from scipy import ndimage
+
+    window = round(WINDOW * max(1.0, sigma))
     smooth = ndimage.gaussian_filter(filled, sigma, mode="nearest")
     share = None if whole else np.maximum(_box(known.astype(np.float32), window), 1e-3)
     centred = smooth - _local_mean(smooth, known, share, window)
@@ -99,11 +111,7 @@ def comparable_channels(plane: FloatArray, *, sigma: float = 1.0, window: int = 
     gr, gc = (ndimage.sobel(smooth, axis=axis, mode="nearest") for axis in (0, 1))
     length = np.hypot(gr, gc) + 1e-12
     double = np.stack([(gr * gr - gc * gc) / length, 2 * gr * gc / length])
-    values = np.concatenate([detail, _contrast_1(double, known, share, window)])
-    if not whole:
-        known = ndimage.binary_erosion(known, iterations=int(np.ceil(2 * sigma)) + 2, border_value=1)
-        values[:, ~known] = 0
-    return Channels(values, known)
+    return np.concatenate([detail, _contrast_1(double, known, share, window)])
 
 
 def _box(values: FloatArray, window: int) -> FloatArray:

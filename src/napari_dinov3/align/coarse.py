@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from napari_dinov3.align.channels import Channels, FloatArray, comparable_channels, shrink
+from napari_dinov3.align.channels import BLURRED, Channels, FloatArray, comparable_channels, shrink
 from napari_dinov3.align.correlation import OffsetScores, cross_correlate
 from napari_dinov3.align.refine import combined_agreement, overlay, pull_grey, refine
 from napari_dinov3.align.transforms import LinearModel, corners, rotation_matrix, scaled, translation_matrix
@@ -22,7 +22,6 @@ MIN_OVERLAP = 0.3  # part of the smaller image
 NEAR_ANGLES = (0.0, -5.0, 5.0, -10.0, 10.0, -15.0, 15.0)
 ALL_ANGLES = tuple(float(a) for a in range(-175, 181, 5))
 _VERIFIED = 4
-_BLURRED, _SHARP = 2.0, 1.0
 _ROUGHLY = 0.1  # pixels of the thumbnail
 _SAME = 1.5  # pixels of the thumbnail: closer starts end in the same place
 
@@ -99,8 +98,7 @@ def correlation_surface(fixed: Channels, moving: Channels, *, min_overlap: float
         mm, _ = cross_correlate(kf, (m * m).sum(-1, keepdims=True))
         energy = np.sqrt(np.maximum(ff * mm, 1e-12))
         parts.append(np.where(enough & (energy > 1e-3), cross / np.maximum(energy, 1e-3), 0.0))
-    either, structure = np.abs(parts[0]), parts[1]
-    score = np.maximum(np.maximum(either, structure), 0.5 * (either + structure))
+    score = np.maximum(np.abs(parts[0]), parts[1])
     return Surface(np.where(enough, score, 0).astype(np.float32), first)
 
 
@@ -139,14 +137,19 @@ def coarse_pose(
     found.sort(key=lambda candidate: -candidate.score)
     shortlist = [c.matrix for c in found[:_VERIFIED]]
     shortlist = _distinct([*shortlist, *(scaled(hint, 1 / factor) for hint in hints), np.eye(3)], small_fixed.shape)
-    blurred = comparable_channels(small_fixed, sigma=_BLURRED)
+    blurred = comparable_channels(small_fixed, sigmas=BLURRED)
     freedom: LinearModel = "rigid" if model == "affine" else model
     best = Candidate(np.eye(3), -1.0)
     for start in shortlist:
-        matrix = refine(blurred, small_moving, start, model=freedom, sigma=_BLURRED, iterations=6, tolerance=_ROUGHLY)
-        matrix = refine(target, small_moving, matrix, model=freedom, sigma=_SHARP, iterations=3, tolerance=_ROUGHLY)
+        matrix = refine(blurred, small_moving, start, model=freedom, iterations=6, tolerance=_ROUGHLY)
+        matrix = refine(target, small_moving, matrix, model=freedom, iterations=3, tolerance=_ROUGHLY)
         score = _verified(target, small_moving, matrix)
         if score > best.score:
+            best = Candidate(matrix, score)
+    if model != freedom:
+        matrix = refine(blurred, small_moving, best.matrix, model=model, iterations=8, tolerance=_ROUGHLY)
+        score = _verified(target, small_moving, matrix)
+        if score >= best.score:
             best = Candidate(matrix, score)
     return Candidate(scaled(best.matrix, factor), best.score)
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_dinov3.align.channels import FloatArray, comparable_channels, grey, shrink
+from napari_dinov3.align.channels import BOTH, FloatArray, comparable_channels, grey, shrink
 from napari_dinov3.align.coarse import (
     ALL_ANGLES,
     NEAR_ANGLES,
@@ -24,6 +24,7 @@ from napari_dinov3.align.coarse import (
     thumbnail_factor,
 )
 from napari_dinov3.align.correlation import offset_scores
+from napari_dinov3.align.deform import fit_field
 from napari_dinov3.align.elastic import SplineField
 from napari_dinov3.align.quality import NO_MATCH, MatchQuality, match_quality
 from napari_dinov3.align.refine import combined_agreement, overlay, refine
@@ -38,6 +39,7 @@ from napari_dinov3.progress import Job, Progress, collect
 WORKING_SIDE = 1024
 FEATURE_GRID = 64
 SMALLEST_SIDE = 16
+_POLISH = 4  # steps with a second, wider scale, which sees through noise
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -179,6 +181,7 @@ class Fit:
 
     matrix: Matrix
     match: MatchQuality
+    field: SplineField | None = None
 
 
 def align_pair(fixed: Any, moving: Any, *, model: Model = "affine", **options: Any) -> PairAlignment:
@@ -247,10 +250,13 @@ def align_pair_steps(
     yield Progress(2, 4, "Coarse pose and refinement")
     linear: LinearModel = "affine" if model == "elastic" else model
     fit = fit_sections(sections[0], sections[1], model=linear, rotation=rotation)
+    if model == "elastic" and fit.match.accepted:
+        yield Progress(3, 4, "Elastic deformation")
+        fit = deformed(sections[0], sections[1], fit)
     yield Progress(4, 4, "Aligned")
     name = "" if backbone is None else (backbone if isinstance(backbone, str) else backbone.facts.name)
     return PairAlignment(
-        matrix=fit.matrix, field=None, model=model, fixed_shape=sections[0].shape, moving_shape=sections[1].shape,
+        matrix=fit.matrix, field=fit.field, model=model, fixed_shape=sections[0].shape, moving_shape=sections[1].shape,
         match=fit.match, reason=fit.match.reason(), backbone=name,
     )
 
@@ -333,6 +339,24 @@ def fit_sections(
     return Fit(scaled(best.matrix, fixed.factor), best.match)
 
 
+def deformed(fixed: Section, moving: Section, fit: Fit) -> Fit:
+    """Add an elastic displacement to a linear fit; kept only where the match stays beyond chance.
+
+    Parameters
+    ----------
+    fixed, moving : Section
+        Of equal `factor`.
+    fit : Fit
+        Linear, in full pixels.
+    """
+    matrix = scaled(fit.matrix, 1 / fixed.factor)
+    field = fit_field(fixed.image, moving.image, matrix)
+    match = match_quality(fixed.image, moving.image, matrix, field=field)
+    if not match.accepted or match.agreement < fit.match.agreement:
+        return fit
+    return Fit(fit.matrix, match, field.scaled(fixed.factor))
+
+
 def _refined(fixed: Section, moving: Section, coarse: Candidate, model: LinearModel) -> Fit:
     """Refine level by level; a level that makes the agreement worse is not taken."""
     matrix = coarse.matrix
@@ -341,6 +365,8 @@ def _refined(fixed: Section, moving: Section, coarse: Candidate, model: LinearMo
         target, image = comparable_channels(shrink(fixed.image, factor)), shrink(moving.image, factor)
         start = scaled(matrix, 1 / factor)
         refined = refine(target, image, start, model=model)
+        if factor == 1:
+            refined = refine(comparable_channels(fixed.image, sigmas=BOTH), image, refined, model=model, iterations=_POLISH)
         before, after = (combined_agreement(overlay(target, image, m).agreement) for m in (start, refined))
         if after >= before:
             matrix = scaled(refined, factor)

@@ -36,37 +36,36 @@ _STEEPEST = 50.0  # weight of a channel that agrees (almost) perfectly, against 
 class Overlap(NamedTuple):
     """The moving image in the fixed frame, ready to be compared.
 
-    ``fixed``, ``moving``: channels on the fixed grid. ``known``: where both can be trusted. ``agreement``: ``(3,)`` signed
-    correlation of each channel there.
+    ``fixed``, ``moving``: channels on the fixed grid. ``known``: where both can be trusted. ``agreement``: signed correlation of
+    each channel there. ``sigmas``: the channels' scales.
     """
 
     fixed: FloatArray
     moving: FloatArray
     known: npt.NDArray[np.bool_]
     agreement: npt.NDArray[np.float64]
+    sigmas: tuple[float, ...]
 
 
 def overlay(
-    fixed: Channels, moving: FloatArray, matrix: Matrix, *, field: SplineField | None = None, sigma: float = 1.0
+    fixed: Channels, moving: FloatArray, matrix: Matrix, *, field: SplineField | None = None
 ) -> Overlap:
     """Pull the moving image back and compare it channel by channel.
 
     Parameters
     ----------
     fixed : Channels
-        Of the fixed image, with the same `sigma`.
+        Of the fixed image; the moving image's are computed at the same scales.
     moving : (rows, cols) float32
         Grey moving image.
     matrix, field
         The transform so far, fixed to moving.
-    sigma : float
-        Smoothing of the channels, pixels.
     """
     shape = (fixed.known.shape[0], fixed.known.shape[1])
     pulled = pull_grey(moving, matrix, field=field, shape=shape)
-    channels = comparable_channels(pulled, sigma=sigma)
+    channels = comparable_channels(pulled, sigmas=fixed.sigmas)
     known = fixed.known & channels.known
-    return Overlap(fixed.values, channels.values, known, agreement(fixed.values, channels.values, known))
+    return Overlap(fixed.values, channels.values, known, agreement(fixed.values, channels.values, known), fixed.sigmas)
 
 
 def pull_grey(
@@ -91,23 +90,23 @@ def agreement(
 
     Returns
     -------
-    agreement : (3,) float64
-        -1..1. The gradient channels share one value: their complex correlation's real part.
+    agreement : (channels,) float64
+        -1..1. The two gradient channels of a scale share one value: their complex correlation's real part.
     """
     if np.count_nonzero(known) < _MIN_PIXELS:
         return np.zeros(len(fixed))
-    f, w = fixed[:, known].astype(np.float64), moving[:, known].astype(np.float64)
-    f[0] -= f[0].mean()
-    w[0] -= w[0].mean()
-    cross, ff, ww = (f * w).sum(axis=1), (f * f).sum(axis=1), (w * w).sum(axis=1)
-    grouped = [(cross[:1].sum(), ff[:1].sum(), ww[:1].sum()), (cross[1:].sum(), ff[1:].sum(), ww[1:].sum())]
-    values = [float(c / math.sqrt(a * b)) if a > 0 and b > 0 else 0.0 for c, a, b in grouped]
-    return np.array([values[0], values[1], values[1]])
+    f, w = fixed[:, known], moving[:, known]
+    f[::3] -= f[::3].mean(axis=1, keepdims=True)
+    w[::3] -= w[::3].mean(axis=1, keepdims=True)
+    cross, ff, ww = (np.einsum("ij,ij->i", a, b).astype(np.float64) for a, b in ((f, w), (f, f), (w, w)))
+    for sums in (cross, ff, ww):
+        sums[1::3] = sums[2::3] = sums[1::3] + sums[2::3]
+    return np.asarray(cross / np.sqrt(np.maximum(ff * ww, 1e-12)))
 
 
 def combined_agreement(values: npt.NDArray[np.float64]) -> float:
-    """Sum up the channels' agreement in one number, 0..1: intensity of either polarity, or structure if that is better."""
-    return float(max(abs(values[0]), values[1], 0.5 * (abs(values[0]) + values[1])))
+    """Sum up the finest channels' agreement in one number, 0..1: intensity of either polarity, or structure if it is higher."""
+    return float(max(abs(values[0]), values[1]))
 
 
 def refine(
@@ -117,7 +116,6 @@ def refine(
     *,
     model: LinearModel,
     iterations: int = 12,
-    sigma: float = 1.0,
     tolerance: float = CONVERGED,
 ) -> Matrix:
     """Improve a linear transform to sub-pixel precision.
@@ -125,7 +123,7 @@ def refine(
     Parameters
     ----------
     fixed : Channels
-        Of the fixed image, with the same `sigma`.
+        Of the fixed image, at the scales to use.
     moving : (rows, cols) float32
         Grey moving image.
     matrix : (3, 3) float64
@@ -134,8 +132,6 @@ def refine(
         What may change.
     iterations : int
         At most.
-    sigma : float
-        Smoothing of the channels, pixels.
     tolerance : float
         It stops when the corners move less, in pixels.
 
@@ -146,7 +142,7 @@ def refine(
     """
     shape = (fixed.known.shape[0], fixed.known.shape[1])
     for _ in range(iterations):
-        now = overlay(fixed, moving, matrix, sigma=sigma)
+        now = overlay(fixed, moving, matrix)
         step = _step(now, model, shape)
         if step is None:
             return matrix
@@ -156,10 +152,14 @@ def refine(
     return matrix
 
 
-def channel_weights(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Weigh channels by what they tell: r^2 / (1 - r^2), the signal-to-noise ratio of two noisy copies."""
-    squared = np.where(np.arange(len(values)) == 0, values**2, np.clip(values, 0, 1) ** 2)
-    return np.asarray(squared / np.maximum(1 - squared, 1 / _STEEPEST))
+def channel_weights(values: npt.NDArray[np.float64], sigmas: tuple[float, ...]) -> npt.NDArray[np.float64]:
+    """Weigh channels by what they tell.
+
+    r^2 / (1 - r^2) is the signal-to-noise ratio of two noisy copies; noise smoothed over sigma pixels is the same noise in
+    about sigma^2 neighbours, and counts once.
+    """
+    squared = np.where(np.arange(len(values)) % 3 == 0, values**2, np.clip(values, 0, 1) ** 2)
+    return np.asarray(squared / np.maximum(1 - squared, 1 / _STEEPEST) / np.repeat(np.square(sigmas), 3))
 
 
 def linearised(now: Overlap) -> list[tuple[FloatArray, FloatArray, FloatArray, FloatArray]]:
@@ -171,11 +171,11 @@ def linearised(now: Overlap) -> list[tuple[FloatArray, FloatArray, FloatArray, F
         Each ``(rows, cols)`` float32; channels that tell nothing are left out.
     """
     terms = []
-    importance = channel_weights(now.agreement)
+    importance = channel_weights(now.agreement, now.sigmas)
     for channel, weight in enumerate(importance):
         if weight < 1e-3 * importance.max() or weight <= 0:
             continue
-        sign = np.float32(np.sign(now.agreement[channel]) if channel == 0 else 1.0)
+        sign = np.float32(np.sign(now.agreement[channel]) if channel % 3 == 0 else 1.0)
         pulled = sign * now.moving[channel]
         residual = now.fixed[channel] - pulled
         by_row, by_col = np.gradient(np.float32(0.5) * (now.fixed[channel] + pulled))
