@@ -31,7 +31,7 @@ Weighting = Literal["binary", "cosine"]
 
 EPSILON = 1e-5
 _DENSE_PATCHES = {"binary": 2048, "cosine": 8192}  # bits are quicker above, where the links are equal
-_DOUBLE_PATCHES = 1024
+_DOUBLE_PATCHES = 640
 _TILE = 2048  # a 16 MB tile of cosines: large enough for the matrix product, small enough to stay out of the budget
 _GROUPS = 128  # bytes whose tables are built together
 _SPARSE_DENSITY = 1 / 64  # below it CSR is smaller than bits
