@@ -39,8 +39,11 @@ def complaints(wheel: Path, sdist: Path) -> list[str]:
         found.append(f"the wheel has {wheel.stat().st_size} bytes, more than {LARGEST_WHEEL}")
     with tarfile.open(sdist) as archive:
         inside = {name.partition("/")[2] for name in archive.getnames()}
-    return found + [f"the sdist lacks {name}" for name in ("LICENSE", "README.md", "pyproject.toml", f"src/{PACKAGE}/__init__.py")
-                    if name not in inside]
+    return found + [
+        f"the sdist lacks {name}"
+        for name in ("LICENSE", "README.md", "pyproject.toml", f"src/{PACKAGE}/__init__.py")
+        if name not in inside
+    ]
 
 
 def try_wheel(wheel: Path, folder: Path) -> None:

@@ -63,8 +63,13 @@ def install(packages: list[str]) -> bool:
     apt = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300"]
     # the package lists of a fresh container are empty, so they are fetched first; old lists may still do
     subprocess.run([*apt, "update"], env=environment, stdin=subprocess.DEVNULL, check=False)
-    done = subprocess.run([*apt, "install", "-y", "--no-install-recommends", *packages], env=environment,
-                          stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False)
+    done = subprocess.run(
+        [*apt, "install", "-y", "--no-install-recommends", *packages],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        check=False,
+    )
     return done.returncode == 0
 
 

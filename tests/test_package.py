@@ -93,8 +93,11 @@ def test_files_and_functions_stay_short_enough_to_read(path: Path) -> None:
             assert (node.end_lineno or 0) - body[0].lineno < LONGEST_FUNCTION, f"{node.name} in {path.name}"
 
 
-@pytest.mark.parametrize("path", [*SOURCES, *sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))],
-                         ids=lambda path: path.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize(
+    "path",
+    [*SOURCES, *sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))],
+    ids=lambda path: path.relative_to(ROOT).as_posix(),
+)
 def test_no_text_is_unfinished_or_names_a_folder_of_one_computer(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     found = re.findall(r"\b(?:TODO|FIXME|XXX)\b|(?<![\w.:/])/(?:home|mnt|root|Users|work)/\w+", text)
