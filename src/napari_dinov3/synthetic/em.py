@@ -12,8 +12,8 @@ from napari_dinov3.synthetic.shapes import noise, scatter
 
 EM = Modality("em", pixel=0.02, step=0.03)
 BODIES = (3.5, 5.0)
-RADIUS = (0.045, 0.09)
-BACKGROUND, NOISE, RAISE = 90.0, 7.0, 100.0
+RADIUS = (0.05, 0.1)
+BACKGROUND, NOISE, RAISE = 90.0, 6.0, 100.0
 
 
 def em(

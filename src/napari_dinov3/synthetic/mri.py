@@ -14,7 +14,7 @@ MRI = Modality("mri", pixel=1.5, step=3.0, units=("millimeter", "millimeter", "m
 HEAD_DEPTH = 0.5
 RADIUS = (0.08, 0.15)
 OFF_CENTRE = 0.12
-BRIGHT, NOISE, RAISE = 205.0, 11.0, 13.0
+BRIGHT, NOISE, RAISE = 205.0, 7.0, 9.0
 
 
 def mri(
