@@ -22,7 +22,7 @@ from napari_dinov3.segment.affinity import Affinity, FloatArray
 _SMALL = 96  # patches up to which the dense solver is as quick
 # vectors multiplied at once; a power of two, for which the look-ups of bits are quickest
 _WIDTH = {"dense": 4, "sparse": 8, "bits": 8, "streamed": 8}
-_BASIS = 160  # most Lanczos vectors kept before a restart
+_BASIS = 320  # most Lanczos vectors kept before a restart
 _PASSES = 200
 _FLOOR = 1e-5  # residual that single-precision products reach with certainty
 _RELATIVE_GAP = 0.01
