@@ -163,7 +163,7 @@ def test_layers_lie_over_each_other_in_the_viewer(demo) -> None:
     viewer = ViewerModel()
     for entry in json.loads((folder / "out" / "layers.json").read_text()):
         demo_window._add_layer(viewer, folder / "out", entry)
-    image, colours = viewer.layers["Image"], viewer.layers["PCA colours of the features"]
+    image, colours = viewer.layers["Image"], viewer.layers["PCA colours"]
     assert {str(unit) for layer in viewer.layers for unit in layer.units} == {"micrometer"}
     np.testing.assert_allclose(image.scale, sample.spacing)
     patch = nd.extract(sample.images[:1], backbone="filter-bank")

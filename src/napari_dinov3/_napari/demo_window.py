@@ -178,7 +178,9 @@ def _add_layer(viewer: Any, folder: Path, entry: dict[str, Any]) -> None:
     options |= {"name": entry["name"], "visible": entry.get("visible", True)}
     if entry.get("mean"):
         data = data.astype("float32").mean(axis=0)
-        options |= {key: options[key][1:] for key in ("scale", "units", "axis_labels")}
+        options |= {key: options[key][1:] for key in ("scale", "units", "axis_labels") if key in options}
+        if "affine" in options:
+            options["affine"] = options["affine"][1:, 1:]
         data = data.compute() if not options.get("rgb") else data.round().astype("uint8").compute()
     if kind == "labels":
         layer = viewer.add_labels(data, **options, opacity=1.0)
@@ -224,8 +226,8 @@ def _arrange(viewer: Any, point: list[int] | None) -> None:
         overlay = getattr(layer, "name_overlay", None)
         if overlay is not None:
             overlay.visible = True
-    if point is not None and viewer.dims.ndim > 2:
-        viewer.dims.set_current_step(0, point[0])
+    if point is not None and viewer.layers[0].ndim > 2:
+        viewer.dims.set_point(0, float(viewer.layers[0].data_to_world((point[0], 0, 0))[0]))
     overlays = viewer.canvas.overlays if hasattr(viewer, "canvas") else viewer
     overlays.scale_bar.visible = True
     viewer.layers.selection.active = viewer.layers[0]

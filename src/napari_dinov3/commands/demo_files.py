@@ -101,7 +101,7 @@ def _layers(done: DemoResult) -> list[dict[str, Any]]:
     """List the layers in the order of the tiles in the window."""
     layers: list[dict[str, Any]] = [
         {"file": "image", "name": "Image"},
-        {"file": "colours", "name": "PCA colours of the features"},
+        {"file": "colours", "name": "PCA colours"},
         {"file": "similarity", "name": "Similarity to one patch", "colormap": "inferno", "point": list(done.point)},
         {"file": "tokencut_masks", "name": "TokenCut mask", "first_colour": OBJECT},
         {"file": "scribbles", "name": "Scribbles"},
