@@ -17,6 +17,8 @@ import numpy.typing as npt
 
 from napari_dinov3.geometry import grid_length
 
+ALIGNMENT = 8  # pixels; a backbone that works on a shrunken image must see the same cells whatever the tiles
+
 
 @dataclass(frozen=True, slots=True)
 class Tile:
@@ -69,12 +71,13 @@ def cut_tiles(image_shape: tuple[int, int], *, stride: int, tile_size: int, halo
     stride : int
         Pixels a patch.
     tile_size : int
-        Side of a tile's core in pixels; rounded down to whole patches, at least one.
+        Side of a tile's core in pixels; rounded down to whole patches and multiples of 8 pixels, at least one of them.
     halo : int
-        Pixels of context wanted on each side; rounded up to whole patches.
+        Pixels of context wanted on each side; rounded up likewise.
     """
     rows, cols = (grid_length(size, stride) for size in image_shape)
-    core, around = max(1, tile_size // stride), -(-halo // stride)
+    step = max(1, ALIGNMENT // stride)
+    core, around = max(1, tile_size // stride // step) * step, -(-halo // stride // step) * step
     for row in range(0, rows, core):
         for col in range(0, cols, core):
             row1, col1 = min(row + core, rows), min(col + core, cols)
