@@ -176,3 +176,10 @@ def test_recipe_inputs_are_named_files(stack, tmp_path, capsys) -> None:
     assert run("run", path) == 2
     assert "needs image" in capsys.readouterr().err
     assert run("run", path, "--input", f"picture={stack}") == 2
+
+
+def test_experiments_refuse_nonsense_before_work(tmp_path, capsys) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    assert run("experiments", "--seeds", "0") == 2
+    assert run("experiments", "--out", tmp_path) == 2
+    assert "holds something already" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -76,6 +77,39 @@ def check_out(*paths: str | None, overwrite: bool) -> None:
         check_target(path, overwrite=overwrite)
     if len({Path(path).absolute() for path in given}) < len(given):
         raise InputError(f"The same name twice: {', '.join(given)}", "a name of its own for each result", "Change one of them")
+
+
+def make_folder(out: str | None, *, default: str, overwrite: bool) -> Path:
+    """Make a folder for results.
+
+    Parameters
+    ----------
+    out : str, optional
+        Its name; without one the first free of `default`, `default`-2, -3 ... in the current folder is taken.
+    default : str
+        See there.
+    overwrite : bool
+        Whether it may hold something already.
+
+    Raises
+    ------
+    InputError
+        If a named folder holds something already, or cannot be made.
+    """
+    if out is None:
+        names = itertools.chain([default], (f"{default}-{number}" for number in itertools.count(2)))
+        folder = next(path for path in map(Path, names) if not path.exists()).absolute()
+    else:
+        folder = Path(out).expanduser().absolute()
+        if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not overwrite):
+            raise InputError(f"{folder} holds something already", "a new or empty folder",
+                             "Give another one with --out, or add --overwrite")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"The folder {folder} cannot be made: {error}", "a place you may write to",
+                         "Give another one with --out") from error
+    return folder
 
 
 def run_and_keep(recipe: Recipe, options: argparse.Namespace, *, title: str) -> dict[str, Any]:

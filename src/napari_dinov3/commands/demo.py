@@ -34,13 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the demo."""
     from napari_dinov3._napari import demo_window
-    from napari_dinov3.commands.demo_files import make_folder, write_demo_steps
+    from napari_dinov3.commands.arguments import make_folder
+    from napari_dinov3.commands.demo_files import write_demo_steps
     from napari_dinov3.commands.main_job import main_job_steps
 
     size = demo_window.parse_size(options.size)
     begun = time.perf_counter()
     given = _given(options)
-    folder = make_folder(options.out, overwrite=options.overwrite)
+    folder = make_folder(options.out, default="napari-dinov3-demo", overwrite=options.overwrite)
     planes, rows, cols = given.image.shape
     say(f"{given.image.name}: {planes} planes of {rows} x {cols}{' in colour' if given.image.rgb else ''}, {given.image.dtype}")
     for line in given.notes:

@@ -5,7 +5,6 @@ Results of patches (colours, similarity) keep their own, coarser spacing and lie
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import numpy as np
 
 from napari_dinov3.commands.main_job import OBJECT, DemoResult, recipe_of
 from napari_dinov3.commands.placing import on_patches
-from napari_dinov3.errors import InputError
 from napari_dinov3.io import write, write_steps
 from napari_dinov3.io.atomic import write_text
 from napari_dinov3.io.image_file import Kind
@@ -21,32 +19,7 @@ from napari_dinov3.io.tables import to_markdown
 from napari_dinov3.progress import Job, part_of
 from napari_dinov3.recipe import save_recipe, to_python
 
-DEFAULT = "napari-dinov3-demo"
 LAYERS = "layers.json"
-
-
-def make_folder(out: str | None, *, overwrite: bool) -> Path:
-    """Make the result folder; without a name the first free one of napari-dinov3-demo, -2, -3 ... is taken.
-
-    Raises
-    ------
-    InputError
-        If a named folder holds something already.
-    """
-    if out is None:
-        names = itertools.chain([DEFAULT], (f"{DEFAULT}-{number}" for number in itertools.count(2)))
-        folder = next(path for path in map(Path, names) if not path.exists()).absolute()
-    else:
-        folder = Path(out).expanduser().absolute()
-        if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not overwrite):
-            raise InputError(f"{folder} holds something already", "a new or empty folder",
-                             "Give another one with --out, or add --overwrite")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"The folder {folder} cannot be made: {error}", "a place you may write to",
-                         "Give another one with --out") from error
-    return folder
 
 
 def write_demo_steps(folder: Path, done: DemoResult) -> Job[list[str]]:

@@ -1,24 +1,30 @@
-"""``napari-dinov3 experiments``: redo the reference tables."""
+"""``napari-dinov3 experiments``: redo the reference tables, beside the published figures."""
 
 from __future__ import annotations
 
 import argparse
 
+from napari_dinov3.commands.arguments import make_folder
+from napari_dinov3.commands.terminal import run_job, say
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     parser.add_argument("--seeds", type=int, default=5, help="how many times each experiment is repeated")
-    parser.add_argument("--out", default="napari-dinov3-experiments", help="folder for tables and pictures")
+    parser.add_argument("--out", help="folder for tables and heat maps; the first free of napari-dinov3-experiments, -2 ...")
+    parser.add_argument("--overwrite", action="store_true", help="write into a folder that holds something already")
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the experiments."""
-    from napari_dinov3.commands.terminal import note, run_job, say
+    from napari_dinov3.errors import InputError
     from napari_dinov3.evaluate.experiments import ExperimentConfig, run_experiments_steps
 
-    config = ExperimentConfig(seeds=tuple(range(options.seeds)))
-    result = run_job(run_experiments_steps(config), title="Experiments")
-    say(str(result))  # before the pictures: they need an optional package
-    written = result.save(options.out)
-    note(f"{len(written)} tables and pictures written to {options.out}")
+    if options.seeds < 1:
+        raise InputError(f"--seeds {options.seeds}", "at least one repeat", "Leave it out for 5: a mean and a spread")
+    folder = make_folder(options.out, default="napari-dinov3-experiments", overwrite=options.overwrite)
+    result = run_job(run_experiments_steps(ExperimentConfig(seeds=tuple(range(options.seeds)))), title="experiments")
+    say(str(result))
+    for path in result.save(folder):
+        say(f"Wrote {path}")
     return 0
