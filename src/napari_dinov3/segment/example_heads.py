@@ -6,12 +6,14 @@ about a second. So a probe file holds plain arrays only, whatever the head.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from napari_dinov3.segment.heads import Arrays, FloatArray
+
+TreeKind: TypeAlias = Literal["forest", "boosting"]
 
 _SHARPNESS = 10.0  # cosine distances differ by tenths: this makes differences of log-probabilities out of them
 _SURE = 1e-3  # a tree's vote of 0 or 1 stands for at most these odds, so that interpolation stays finite
@@ -59,7 +61,7 @@ class TreeHead:
     """
 
     def __init__(
-        self, kind: Literal["forest", "boosting"], features: FloatArray, codes: npt.NDArray[np.intp],
+        self, kind: TreeKind, features: FloatArray, codes: npt.NDArray[np.intp],
         weight: npt.NDArray[np.float64], seed: int,
     ) -> None:
         self.kind, self.seed = kind, seed
@@ -69,15 +71,16 @@ class TreeHead:
     def scores(self, features: FloatArray) -> FloatArray:
         """Score patches; see :class:`~napari_dinov3.segment.heads.Head`."""
         votes = self._model.predict_proba(features)
-        logs = np.log(np.clip(votes, _SURE, 1)).astype(np.float32)
-        return logs[:, 1:] - logs[:, :1] if logs.shape[1] == 2 else logs
+        logs: FloatArray = np.log(np.clip(votes, _SURE, 1)).astype(np.float32)
+        scores: FloatArray = logs[:, 1:] - logs[:, :1] if logs.shape[1] == 2 else logs
+        return scores
 
     def arrays(self) -> Arrays:
         """Return the samples and the seed."""
         return {**self._samples, "seed": np.array(self.seed)}
 
 
-def _new_model(kind: str, seed: int) -> Any:
+def _new_model(kind: TreeKind, seed: int) -> Any:
     from sklearn import ensemble
 
     if kind == "forest":
@@ -88,4 +91,5 @@ def _new_model(kind: str, seed: int) -> Any:
 
 def _unit(rows: FloatArray) -> FloatArray:
     lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
-    return rows / np.maximum(lengths, np.float32(1e-12))
+    directions: FloatArray = rows / np.maximum(lengths, np.float32(1e-12))
+    return directions

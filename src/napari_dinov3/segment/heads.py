@@ -13,6 +13,8 @@ from typing import Any, Literal, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from napari_dinov3.segment.parallel import in_threads
+
 FloatArray = npt.NDArray[np.float32]
 HeadName: TypeAlias = Literal["linear", "kernel", "boosting", "forest", "prototypes"]
 ClassWeight: TypeAlias = Literal["balanced"] | Mapping[int, float] | None
@@ -174,17 +176,18 @@ class KernelHead:
         gamma = np.float32(self.gamma)
         right = np.concatenate([-2 * gamma * self.landmarks.T, np.full_like(norms, gamma), 1 + gamma * norms])
         out = np.empty((len(features), self.weights.shape[1]), np.float32)
-        left = np.ones((min(BLOCK, len(features)), right.shape[0]), np.float32)
-        kernel = np.empty((len(left), right.shape[1]), np.float32)
-        for start in range(0, len(features), BLOCK):
+
+        def score_block(start: int) -> None:
             block = features[start : start + BLOCK]
-            size = len(block)
-            left[:size, :-2] = block
-            np.einsum("ij,ij->i", block, block, out=left[:size, -2])
-            np.matmul(left[:size], right, out=kernel[:size])
-            np.maximum(kernel[:size], 1, out=kernel[:size])  # rounding of large distances must not cross 0
-            np.reciprocal(kernel[:size], out=kernel[:size])
-            np.matmul(kernel[:size], self.weights, out=out[start : start + size])
+            left = np.ones((len(block), len(right)), np.float32)
+            left[:, :-2] = block
+            left[:, -2] = np.einsum("ij,ij->i", block, block)
+            kernel = left @ right
+            np.maximum(kernel, 1, out=kernel)  # rounding of large distances must not cross 0
+            np.reciprocal(kernel, out=kernel)
+            np.matmul(kernel, self.weights, out=out[start : start + BLOCK])
+
+        in_threads(score_block, range(0, len(features), BLOCK))
         out += self.bias
         return out
 
@@ -193,12 +196,13 @@ class KernelHead:
         return {"landmarks": self.landmarks, "weights": self.weights, "bias": self.bias, "gamma": np.array(self.gamma)}
 
 
-BLOCK = 4096  # patches scored at once: the kernel block stays in the second-level cache
+BLOCK = 2048  # patches scored at once: the kernel block stays in the second-level cache
 
 
 def _squared_distances(a: FloatArray, b: FloatArray) -> FloatArray:
-    squares = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1)[None] - 2 * (a @ b.T)
-    return np.maximum(squares, 0, out=squares)
+    squares: FloatArray = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1)[None] - 2 * (a @ b.T)
+    np.maximum(squares, 0, out=squares)
+    return squares
 
 
 def _even_choice(codes: npt.NDArray[np.intp], count: int, rng: np.random.Generator) -> npt.NDArray[np.intp]:

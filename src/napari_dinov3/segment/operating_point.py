@@ -49,4 +49,4 @@ def prior_offset(surround: FloatArray, painted: npt.NDArray[np.float64]) -> Floa
     shares = np.maximum(probabilities_of(surround).mean(axis=0), _LEAST_SHARE)
     logs = SHARE_OF_STEP * np.log(shares / painted)
     offset = logs[1:] - logs[:1] if surround.shape[1] == 1 else logs - logs.mean()
-    return offset.astype(np.float32)
+    return np.asarray(offset, dtype=np.float32)

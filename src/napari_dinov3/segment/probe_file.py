@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_dinov3.errors import FileFormatError
-from napari_dinov3.segment.example_heads import PrototypeHead, TreeHead
+from napari_dinov3.segment.example_heads import PrototypeHead, TreeHead, TreeKind
 from napari_dinov3.segment.heads import Head, KernelHead, LinearHead
 
 if TYPE_CHECKING:
@@ -51,13 +51,14 @@ def save_probe(probe: Probe, path: Path) -> Path:
         "format": FORMAT, "version": VERSION, "head": probe.head, "fallback": fitted.head is None,
         "classes": [int(value) for value in fitted.classes], "signature": dict(fitted.signature), "settings": probe.settings,
     }
-    arrays = {} if fitted.head is None else {f"head.{name}": array for name, array in fitted.head.arrays().items()}
+    arrays: dict[str, Any] = {"mean": fitted.mean, "scale": fitted.scale, "offset": fitted.offset}
+    if fitted.head is not None:
+        arrays |= {f"head.{name}": array for name, array in fitted.head.arrays().items()}
     path = path if path.suffix else path.with_suffix(".npz")
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with beside.open("wb") as file:
-            np.savez_compressed(file, header=np.array(json.dumps(header)), mean=fitted.mean, scale=fitted.scale,
-                                offset=fitted.offset, **arrays)
+            np.savez_compressed(file, header=np.array(json.dumps(header)), **arrays)
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
@@ -128,8 +129,9 @@ def _head(name: str, arrays: Arrays) -> Head:
         codes = part["codes"]
         if codes.dtype.kind not in "iu" or codes.ndim != 1:
             raise ValueError("class indices are not whole numbers")
-        return TreeHead(name, _floats(part["features"], 2), codes.astype(np.intp), _floats(part["weight"], 1).astype(np.float64),
-                        int(part["seed"]))  # type: ignore[arg-type]
+        kind: TreeKind = "forest" if name == "forest" else "boosting"
+        return TreeHead(kind, _floats(part["features"], 2), codes.astype(np.intp), _floats(part["weight"], 1).astype(np.float64),
+                        int(part["seed"]))
     raise ValueError(f"unknown head {name!r}")
 
 

@@ -9,7 +9,7 @@ that a small class keeps every pixel it has.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -207,12 +207,12 @@ def sample_weights(
     counts = np.bincount(codes, minlength=len(classes))
     if class_weight is None:
         return np.ones(len(codes))
-    if class_weight == "balanced":
-        each = 1 / np.maximum(counts, 1)
-    else:
-        each = np.array([class_weight.get(value, 1.0) for value in classes])  # type: ignore[union-attr]
+    if isinstance(class_weight, Mapping):
+        each = np.array([class_weight.get(value, 1.0) for value in classes])
         if not (np.isfinite(each).all() and (each > 0).all()):
-            raise InputError(f"class_weight={dict(class_weight)}", "positive weights", "Give each class a weight above 0")  # type: ignore[arg-type]
+            raise InputError(f"class_weight={dict(class_weight)}", "positive weights", "Give each class a weight above 0")
+    else:
+        each = 1 / np.maximum(counts, 1)
     weight = each[codes]
     normalised: npt.NDArray[np.float64] = weight / weight.mean()
     return normalised
