@@ -91,6 +91,11 @@ def native_bfloat16(device: str) -> bool:
     return False
 
 
+def has_tiles() -> bool:
+    """Whether the processor multiplies bfloat16 in tile registers (AMX), which PyTorch's fused attention then uses."""
+    return "amx_bf16" in _cpu_flags()
+
+
 def _cpu_flags() -> set[str]:
     """Instruction sets of the processor, from PyTorch where it tells them, else from Linux."""
     import torch

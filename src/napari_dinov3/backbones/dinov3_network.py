@@ -12,11 +12,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_dinov3.backbones.checkpoints import Checkpoint, fill
+from napari_dinov3.backbones.device import has_tiles
 from napari_dinov3.backbones.dinov3_models import PATCH, REGISTERS, ModelSpec
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
+
+_IN_BLOCKS = "napari_dinov3_blocks"
+_QUERIES = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,7 +112,37 @@ def _reading(blocks: Any, layers: tuple[int, ...]) -> Iterator[dict[int, Tensor]
             handle.remove()
 
 
-def build_module(spec: ModelSpec) -> nn.Module:
+def _attend_in_blocks(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, scaling: float | None = None,
+    **options: Any,
+) -> tuple[Tensor, None]:
+    """Attend in bfloat16, a block of queries at a time, so that a block's scores stay in the processor's cache.
+
+    PyTorch's fused attention makes no use of a processor's bfloat16 products unless it has tile registers (AMX).
+    """
+    import torch
+
+    with torch.autocast("cpu", enabled=False):
+        scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+        query, key, value = (query * scale).bfloat16(), key.bfloat16().transpose(-1, -2), value.bfloat16()
+        output = torch.empty_like(query)
+        for start in range(0, query.shape[-2], _QUERIES):
+            rows = slice(start, start + _QUERIES)
+            output[..., rows, :] = torch.softmax(query[..., rows, :] @ key, dim=-1) @ value
+    return output.transpose(1, 2), None
+
+
+def _choose_attention(device: str, precision: str) -> str:
+    """Name the attention that suits a device, of those transformers knows."""
+    if device != "cpu" or precision != "bfloat16" or has_tiles():
+        return "sdpa"
+    import transformers
+
+    transformers.AttentionInterface.register(_IN_BLOCKS, _attend_in_blocks)
+    return _IN_BLOCKS
+
+
+def build_module(spec: ModelSpec, *, attention: str = "sdpa") -> nn.Module:
     """Build transformers' module of a network without weights (on the meta device, so at no cost)."""
     import torch
     import transformers
@@ -119,7 +153,7 @@ def build_module(spec: ModelSpec) -> nn.Module:
             module: Any = transformers.DINOv3ConvNextModel(config)
         return module
     config = transformers.DINOv3ViTConfig(**spec.config_options())
-    config._attn_implementation = "sdpa"
+    config._attn_implementation = attention
     with torch.device("meta"):
         module = transformers.DINOv3ViTModel(config)
     # the only buffer, not kept in checkpoints, has to be computed for real
@@ -146,7 +180,7 @@ def build_network(
     """
     import torch
 
-    module = build_module(spec)
+    module = build_module(spec, attention=_choose_attention(device, precision))
     linear_dtype: torch.dtype | None = torch.bfloat16 if precision == "bfloat16" else None
     fill(module, checkpoint, spec, linear_dtype=linear_dtype)
     module.requires_grad_(False).eval().to(device)
