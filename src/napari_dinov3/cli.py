@@ -66,6 +66,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
+class _Help(argparse.HelpFormatter):
+    """Name the default of an option where there is one to speak of."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        spoken = action.option_strings and action.default not in (None, False, argparse.SUPPRESS)
+        return f"{action.help} (default: %(default)s)" if spoken else action.help
+
+
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     """Build the parser; only the command that was named adds its options, so that help comes at once."""
     parser = argparse.ArgumentParser(prog="napari-dinov3", allow_abbrev=False, description=(
@@ -76,7 +84,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     named = next((word for word in words if not word.startswith("-")), None)
     for name, summary in COMMANDS.items():
         one = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", allow_abbrev=False,
-                                  formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+                                  formatter_class=_Help)
         one.add_argument("--traceback", action="store_true", help="show where in the program an error arose")
         if name == named:
             _module(name).add_arguments(one)
