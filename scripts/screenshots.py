@@ -16,6 +16,7 @@ import napari
 import numpy as np
 from napari.utils.notifications import notification_manager
 from qtpy.QtWidgets import QApplication
+from scipy.ndimage import distance_transform_edt
 
 import napari_dinov3 as nd
 from napari_dinov3._napari.open_file import sample_layers
@@ -43,6 +44,7 @@ def add_sample(viewer: Any, modality: str, **options: Any) -> None:
     for data, keywords, kind in sample_layers(getattr(nd.synthetic, modality)(**options), **options):
         getattr(viewer, f"add_{kind}")(data, **keywords)
     viewer.dims.set_point(0, 0)
+    viewer.layers.selection.active = viewer.layers[0]
     viewer.reset_view()
 
 
@@ -67,13 +69,16 @@ def segment(viewer: Any, panel: Any) -> None:
     panel.new_scribbles()
     truth, scribbles = viewer.layers["synthetic em mask"].data, viewer.layers["synthetic em scribbles"]
     painted = np.asarray(scribbles.data).copy()
-    rows, cols = np.nonzero(truth[0])
-    middle = len(rows) // 2
-    painted[0, rows[middle] - 2 : rows[middle] + 3, cols[middle] - 12 : cols[middle] + 12] = 2
-    painted[0][truth[0] & (painted[0] > 0)] = 2
-    painted[0, 20:24, 20:200] = 1
-    painted[0, 480:484, 300:480] = 1
-    painted[0][(painted[0] == 1) & (truth[0] > 0)] = 0
+    strokes = ((6, 120), (100, 330), (250, 40), (330, 250), (400, 120), (506, 300))
+    for at, (row, col) in enumerate(strokes):
+        for step in range(160):
+            middle = row + round(4 * np.sin(step / 14 + at))
+            painted[0, max(0, middle - 2) : middle + 3, col + step : col + step + 1] = 1
+    painted[0, 40:470, 4:9] = painted[0, 40:250, 505:510] = 1
+    painted[0][np.asarray(distance_transform_edt(truth[0] == 0)) < 8] = 0
+    inside = np.asarray(distance_transform_edt(truth[0] > 0))
+    waves = (np.arange(512)[:, None] + 6 * np.sin(np.arange(512) / 9)).astype(int) % 40 < 4
+    painted[0][(inside > 5) & waves] = 2
     scribbles.data = painted
     panel.reference.setValue("synthetic em mask")
     panel.run()

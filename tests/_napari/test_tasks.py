@@ -125,6 +125,13 @@ def test_the_report_counts_every_pixel_once() -> None:
     assert report == ("Accuracy 0.750\nclass 1 = reference 0: F1 0.800, IoU 0.667\nclass 2 = reference 5: F1 0.667, IoU 0.500")
 
 
+def test_zero_is_no_class_of_a_reference_that_has_more_values_than_there_are_classes() -> None:
+    labels = np.array([[[1, 1, 2, 2]]])
+    layer = ViewerModel().add_labels(np.array([[[0, 1, 0, 2]]]))
+    report = collect(segmentation.report_steps(labels, read_layer(layer).planes))
+    assert report.startswith("Accuracy 1.000\n")
+
+
 def test_masks_follow_their_options_without_a_new_cut(viewer: ViewerModel) -> None:
     wanted = request(viewer)
     features, cut, masks = collect(discovery.discover_steps(session_of(viewer), wanted, TokenCutConfig(tau=0.5)))
@@ -163,9 +170,9 @@ def test_known_shifts_are_undone_and_listed(lazy: bool) -> None:
     path, aligned = collect(alignment.align_steps(planes, AlignConfig(model="translation", backbone=None, drift="first")))
     assert isinstance(aligned, da.Array) == lazy
     rows = alignment.section_table(path)
-    # the content was shifted by (3, -2), so it moves back by (-3, 2); phase correlation is good to a tenth of a pixel
-    np.testing.assert_allclose([(row.row_shift, row.col_shift) for row in rows], -np.array(shifts), atol=0.1)
-    assert {row.state for row in rows} == {"ok"}
+    # the content was shifted by (3, -2), so it moves back by (-3, 2); half a pixel, as the bodies change from plane to plane
+    np.testing.assert_allclose([(row.row_shift, row.col_shift) for row in rows], -np.array(shifts), atol=0.5)
+    assert all(row.matched for row in rows)
     difference = np.asarray(aligned)[1, 20:-20, 20:-20].astype(float) - np.asarray(aligned)[0, 20:-20, 20:-20]
     assert np.abs(difference).mean() < np.abs(sample.images[1].astype(float) - sample.images[0]).mean()
 

@@ -319,7 +319,7 @@ def test_a_stack_is_aligned_with_its_labels(panel_of: Open, finish: Finish, mode
     assert panel.table.rowCount() == 3
     shifts = np.array(provenance_of(model.layers["synthetic em"])["shifts"])
     moved = [float(panel.table.item(2, column).text()) for column in (1, 2)]
-    np.testing.assert_allclose(moved, -shifts[2], atol=0.2)  # found by phase correlation, shown to 0.01 pixels
+    np.testing.assert_allclose(moved, -shifts[2], atol=0.5)  # half a pixel, as the bodies change from plane to plane
     panel.follower.setValue("synthetic em mask")
     panel.move_follower()
     assert "synthetic em mask aligned" in finish(panel)

@@ -28,8 +28,8 @@ class SectionRow:
         Degrees by which it was turned, from the row axis towards the column axis.
     quality : float
         Standard deviations above wrong offsets.
-    state : str
-        ``"ok"``, or what is wrong.
+    matched : bool
+        Whether it matches any neighbour; its pose is interpolated where it does not.
     """
 
     section: int
@@ -37,7 +37,7 @@ class SectionRow:
     col_shift: float
     rotation_deg: float
     quality: float
-    state: str
+    matched: bool
 
 
 def align_steps(planes: Planes, config: AlignConfig) -> Job[tuple[StackAlignment, Any]]:
@@ -102,6 +102,6 @@ def section_table(alignment: StackAlignment) -> list[SectionRow]:
         moved = np.linalg.inv(matrix)
         shift = (moved @ centre - centre)[:2]
         angle = np.degrees(np.arctan2(moved[1, 0], moved[0, 0]))
-        state = "no match: pose interpolated" if section in alignment.bad else "ok"
-        rows.append(SectionRow(section, float(shift[0]), float(shift[1]), float(angle), float(alignment.quality[section]), state))
+        quality, matched = float(alignment.quality[section]), section not in alignment.bad
+        rows.append(SectionRow(section, float(shift[0]), float(shift[1]), float(angle), quality, matched))
     return rows

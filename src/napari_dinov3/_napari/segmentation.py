@@ -18,6 +18,7 @@ from napari_dinov3._napari.layers import Placement
 from napari_dinov3._napari.results import add_pixels
 from napari_dinov3._napari.session import Session
 from napari_dinov3.errors import InputError
+from napari_dinov3.evaluate.metrics import Report, evaluate_labels
 from napari_dinov3.features.feature_map import FeatureMap
 from napari_dinov3.image import Planes
 from napari_dinov3.progress import Job, Progress, part_of
@@ -158,26 +159,27 @@ def report_steps(labels: npt.NDArray[Any], truth: Planes) -> Job[str]:
     Notes
     -----
     A class is paired with the reference value it shares most pixels with, one to one (the assignment with the largest total
-    overlap), because a mask codes background as 0 and scribbles cannot.
+    overlap), because a mask codes background as 0 and scribbles cannot. Where the reference has more values than there are
+    classes, its 0 means "not labelled" and counts nowhere.
     """
     if truth.shape != labels.shape:
         raise InputError(f"Layer {truth.name!r} has shape {truth.shape}", f"{labels.shape}, as the labels",
                          "Choose reference labels of the same image")
-    counts: dict[tuple[int, int], int] = {}
+    counts = Report((), np.zeros((0, 0), np.int64))
     for plane in range(len(labels)):
         yield Progress(plane, len(labels), f"comparing plane {plane + 1} of {len(labels)}")
-        pairs = np.stack([labels[plane].ravel().astype(np.int64), truth.plane(plane).ravel().astype(np.int64)])
-        found, often = np.unique(pairs, axis=1, return_counts=True)
-        for (ours, theirs), count in zip(found.T.tolist(), often.tolist(), strict=True):
-            counts[ours, theirs] = counts.get((ours, theirs), 0) + count
+        counts += evaluate_labels(labels[plane], truth.plane(plane), ignore_label=None)
     return _report(counts)
 
 
-def _report(counts: Mapping[tuple[int, int], int]) -> str:
+def _report(counts: Report) -> str:
     from scipy.optimize import linear_sum_assignment
 
-    ours, theirs = sorted({a for a, _ in counts}), sorted({b for _, b in counts})
-    table = np.array([[counts.get((a, b), 0) for b in theirs] for a in ours], dtype=np.int64)
+    values = np.array(counts.classes)
+    ours, theirs = values[counts.counts.any(axis=0)], values[counts.counts.any(axis=1)]
+    if 0 in theirs and 0 not in ours and len(theirs) > len(ours):
+        theirs = theirs[theirs != 0]
+    table = counts.counts[np.ix_(np.searchsorted(values, theirs), np.searchsorted(values, ours))].T
     rows, cols = linear_sum_assignment(-table)
     shared = table[rows, cols]
     lines = [f"Accuracy {shared.sum() / table.sum():.3f}"]

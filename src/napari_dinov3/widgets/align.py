@@ -28,7 +28,7 @@ FIELDS = (
     Choice("backbone", "Proposed by", "What finds the rough position, which pixels then refine.", "auto", PROPOSALS),
     Choice("drift", "Common frame", "Which frame the planes are moved into.", "minimum", DRIFTS),
 )
-COLUMNS = ("Plane", "Row (px)", "Col (px)", "Turn (°)", "Quality", "State")
+COLUMNS = ("Plane", "Row", "Col", "Turn", "Match")
 TABLE_HEIGHT = 170
 
 
@@ -57,7 +57,7 @@ class AlignPanel(ImagePanel):
         self.move_button = QPushButton("Move this layer along")
         self.move_button.clicked.connect(self.move_follower)
         self.section("Alignment", self.form)
-        self.section("How each plane was moved", self.table)
+        self.section("How each plane was moved (px, °)", self.table)
         self.section("Another layer", field_row("Layer", self.follower), self.move_button)
         self.form.valueChanged.connect(self.changed)
         self.follower.valueChanged.connect(self.refresh)
@@ -145,18 +145,18 @@ def _table() -> QTableWidget:
     table.setHorizontalHeaderLabels(COLUMNS)
     table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
     table.verticalHeader().setVisible(False)
-    table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-    table.horizontalHeader().setStretchLastSection(True)
+    table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
     table.setFixedHeight(TABLE_HEIGHT)
     table.setAccessibleName("How each plane was moved")
-    table.setToolTip("Movement of each plane's content, and standard deviations by which its match exceeds wrong offsets.")
+    table.setToolTip("Movement of each plane's content (px down, px right, degrees), and how many standard deviations its match "
+                     "exceeds wrong offsets; a plane without a match got a pose between its neighbours'.")
     return table
 
 
 def _fill(table: QTableWidget, rows: list[alignment.SectionRow]) -> None:
     table.setRowCount(len(rows))
     for at, row in enumerate(rows):
-        texts = (f"{row.section}", f"{row.row_shift:+.2f}", f"{row.col_shift:+.2f}", f"{row.rotation_deg:+.2f}",
-                 f"{row.quality:.1f}", row.state)
+        match = f"✓ {row.quality:.1f}" if row.matched else "✕ none"
+        texts = (f"{row.section}", f"{row.row_shift:+.1f}", f"{row.col_shift:+.1f}", f"{row.rotation_deg:+.1f}", match)
         for col, text in enumerate(texts):
             table.setItem(at, col, QTableWidgetItem(text))

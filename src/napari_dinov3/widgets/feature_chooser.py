@@ -36,11 +36,15 @@ def stride_options(backbone: str) -> tuple[tuple[int | None, str], ...]:
 
 
 def facts_text(backbone: str) -> str:
-    """Say in a few words what a backbone is good for and where it comes from."""
-    name, _ = choose_backbone(backbone)
-    facts = backbone_facts(name)
-    chosen = f"{name}: " if backbone == "auto" else ""
-    return f"{chosen}{facts.good_for}. {facts.source}; licence {facts.licence}."
+    """Say in a few words what a backbone is good for."""
+    facts = backbone_facts(choose_backbone(backbone)[0])
+    return f"{facts.name}: {facts.good_for}." if backbone == "auto" else f"Good for {facts.good_for}."
+
+
+def origin_text(backbone: str) -> str:
+    """Say where a backbone comes from and under which licence."""
+    facts = backbone_facts(choose_backbone(backbone)[0])
+    return f"{facts.name}: {facts.source}; licence {facts.licence}."
 
 
 def estimate_text(estimate: FeatureEstimate) -> str:
@@ -110,3 +114,4 @@ class FeatureChooser(QWidget):
             self.form.set_options("stride", stride_options(config.backbone))
             self.form.setValue({"backbone": config.backbone, "stride": None if config.stride == default else config.stride})
         self.facts.setText(facts_text(config.backbone))
+        self.facts.setToolTip(origin_text(config.backbone))

@@ -11,7 +11,6 @@ import logging
 import threading
 import time
 from collections.abc import Generator
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -122,8 +121,6 @@ class JobRunner(QObject):
         self._stop = threading.Event()
         self._running = True
         worker: Any = create_worker(drive, job, self._stop)
-        with suppress(TypeError, RuntimeError):  # where napari has not connected its pop-ups (depends on the Qt binding)
-            worker.warned.disconnect()
         for signal, slot in ((worker.yielded, self._on_progress), (worker.returned, self._on_returned),
                              (worker.warned, self._on_warned)):
             signal.connect(partial(slot, self._number))
