@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from napari_dinov3.align.quality import MatchQuality
-from napari_dinov3.geometry import Matrix
+from napari_dinov3.align.transforms import corners
+from napari_dinov3.geometry import Matrix, transform_points
 
 DEFAULT_REACH = (1, 2, 3)
+_CLOSES = 2.0  # pixels at the corners within which a triangle counts as closed
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,12 +28,15 @@ class Link:
         First to second, in pixels.
     match : MatchQuality
         The null test; a link that is not accepted takes no part.
+    strength : float
+        Weight beyond doubt, for what the user fixed; 0 for what was measured.
     """
 
     first: int
     second: int
     matrix: Matrix = field(repr=False)
     match: MatchQuality
+    strength: float = 0.0
 
     @property
     def accepted(self) -> bool:
@@ -41,8 +46,10 @@ class Link:
     @property
     def weight(self) -> float:
         """Trust before residuals are known: signal-to-noise of the agreement, less over more sections."""
+        if self.strength > 0:
+            return self.strength
         r = min(max(self.match.agreement, 0.05), 0.98)
-        return r * r / (1 - r * r) / (self.second - self.first) ** 2
+        return r * r / (1 - r * r) / (self.second - self.first)
 
 
 def planned_links(count: int, reach: Iterable[int] = DEFAULT_REACH) -> list[tuple[int, int]]:
@@ -57,6 +64,42 @@ def planned_links(count: int, reach: Iterable[int] = DEFAULT_REACH) -> list[tupl
     """
     steps = sorted(set(reach))
     return [(second - step, second) for second in range(count) for step in steps if second - step >= 0]
+
+
+def consistent(links: Sequence[Link], shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    """Vote out links that close no triangle.
+
+    A right link agrees with the way round over a third section at least once; a wrong one never does. A link that is in no
+    triangle at all is given the benefit of the doubt.
+
+    Parameters
+    ----------
+    links : sequence of Link
+    shape : (2,) ints
+        Rows and columns, over which disagreement is measured.
+
+    Returns
+    -------
+    kept : (links,) bool
+    """
+    place = {(link.first, link.second): i for i, link in enumerate(links)}
+    after: dict[int, list[int]] = {}
+    for first, second in place:
+        after.setdefault(first, []).append(second)
+    best = np.full(len(links), np.inf)
+    points = corners(shape)
+    for (a, c), long in place.items():
+        for b in after.get(a, []):
+            if (b, c) not in place:
+                continue
+            one, two = place[a, b], place[b, c]
+            loop = np.linalg.inv(links[long].matrix) @ links[two].matrix @ links[one].matrix
+            gap = float(np.abs(transform_points(loop, points) - points).max())
+            for i in (one, two, long):
+                best[i] = min(best[i], gap)
+    known = np.isfinite(best)
+    allowed = max(_CLOSES, 5 * float(np.median(best[known]))) if known.any() else np.inf
+    return np.asarray(~known | (best <= allowed))
 
 
 def components(count: int, links: Iterable[Link]) -> npt.NDArray[np.int64]:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from napari_dinov3.align.channels import BOTH, FloatArray, comparable_channels, grey, shrink
+from napari_dinov3.align.channels import BOTH, comparable_channels, shrink
 from napari_dinov3.align.coarse import (
     ALL_ANGLES,
     NEAR_ANGLES,
@@ -24,11 +24,23 @@ from napari_dinov3.align.coarse import (
     thumbnail_factor,
 )
 from napari_dinov3.align.correlation import offset_scores
-from napari_dinov3.align.deform import fit_field
-from napari_dinov3.align.elastic import SplineField
+from napari_dinov3.align.deform import fit_coefficients, fit_field
+from napari_dinov3.align.elastic import SplineField, control_shape
 from napari_dinov3.align.quality import NO_MATCH, MatchQuality, match_quality
 from napari_dinov3.align.refine import combined_agreement, overlay, refine
-from napari_dinov3.align.transforms import MODELS, LinearModel, Model, Points, check_model, layer_affine, scaled
+from napari_dinov3.align.section import WORKING_SIDE, Section, prepare_section
+from napari_dinov3.align.transforms import (
+    LINEAR_MODELS,
+    MIN_POINTS,
+    MODELS,
+    LinearModel,
+    Model,
+    Points,
+    check_model,
+    fit_matrix,
+    layer_affine,
+    scaled,
+)
 from napari_dinov3.align.warp import warp
 from napari_dinov3.backbones.base import Backbone
 from napari_dinov3.errors import InputError
@@ -36,10 +48,12 @@ from napari_dinov3.geometry import Matrix, transform_points
 from napari_dinov3.image import Planes, as_planes
 from napari_dinov3.progress import Job, Progress, collect
 
-WORKING_SIDE = 1024
-FEATURE_GRID = 64
-SMALLEST_SIDE = 16
+_LANDMARK_CONTROLS = 8  # control points along the longer side of a field drawn through landmarks
 _POLISH = 4  # steps with a second, wider scale, which sees through noise
+
+
+Landmarks: TypeAlias = tuple[npt.ArrayLike, npt.ArrayLike]
+LandmarkUse = Literal["start", "fit"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,6 +125,21 @@ class PairAlignment:
         mapped = transform_points(self.matrix, at)
         return mapped if self.field is None else mapped + self.field.at(at)
 
+    def errors(self, fixed: npt.ArrayLike, moving: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Check the alignment with landmarks.
+
+        Parameters
+        ----------
+        fixed, moving : (N, 2) array-like
+            The same places in either image, ``(row, col)`` in pixels.
+
+        Returns
+        -------
+        errors : (N,) float64
+            Distance of each fixed landmark, mapped, to its moving one, in moving pixels.
+        """
+        return np.asarray(np.linalg.norm(self.map_points(fixed) - np.asarray(moving, np.float64).reshape(-1, 2), axis=1))
+
     def apply(self, moving: Any, *, order: int | None = None, fill: float = 0) -> npt.NDArray[Any]:
         """Pull the moving image, or anything drawn on it, onto the fixed image.
 
@@ -144,35 +173,6 @@ class PairAlignment:
         if self.refused:
             raise InputError(self.reason, "two images that show the same place",
                              "Check 'refused' first, choose other images, or give landmarks to start from")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Section:
-    """One image as the matcher sees it.
-
-    Parameters
-    ----------
-    image : (rows, cols) float32
-        Grey, reduced by `factor` for work; NaN where there is nothing.
-    factor : int
-        Full pixels a working pixel.
-    shape : (2,) ints
-        Full rows and columns.
-    features : (rows, cols, dim) float32 or None
-        Patch features, and `stride`: working pixels between patches.
-    """
-
-    image: FloatArray = field(repr=False)
-    factor: int
-    shape: tuple[int, int]
-    features: FloatArray | None = field(default=None, repr=False)
-    stride: float = 1.0
-
-    @property
-    def empty(self) -> bool:
-        """Whether there is nothing to align: too small, or without contrast."""
-        finite = self.image[np.isfinite(self.image)]
-        return min(self.image.shape) < SMALLEST_SIDE or finite.size < SMALLEST_SIDE**2 or float(np.ptp(finite)) == 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -220,6 +220,8 @@ def align_pair_steps(
     model: Model = "affine",
     backbone: str | Backbone | None = "auto",
     rotation: float | None = None,
+    landmarks: Landmarks | None = None,
+    landmark_use: LandmarkUse = "start",
 ) -> Job[PairAlignment]:
     """Align a pair in steps; see :func:`align_pair`.
 
@@ -231,6 +233,11 @@ def align_pair_steps(
         Whose patch features propose poses; None for pixels alone.
     rotation : float, optional
         Largest rotation to look for, in degrees. By default up to 15, and all of 180 if nothing within 15 is accepted.
+    landmarks : two (N, 2) arrays, optional
+        The same places in the fixed and in the moving image, ``(row, col)`` in pixels.
+    landmark_use : {"start", "fit"}
+        ``"start"``: the pixels refine what the landmarks say. ``"fit"``: the landmarks alone decide; for modalities whose
+        pixels cannot be compared. To only check a result with landmarks, see :meth:`PairAlignment.errors`.
 
     Yields
     ------
@@ -241,6 +248,8 @@ def align_pair_steps(
     pair : PairAlignment
     """
     check_model(model, MODELS)
+    if landmark_use not in ("start", "fit"):
+        raise InputError(f"landmark_use={landmark_use!r}", "'start' or 'fit'", "Choose one of the two")
     planes = [_single(image, name) for image, name in ((fixed, "fixed image"), (moving, "moving image"))]
     factor = thumbnail_factor(*(p.shape[1:] for p in planes), side=WORKING_SIDE)
     sections = []
@@ -249,7 +258,10 @@ def align_pair_steps(
         sections.append(prepare_section(plane.plane(0), factor=factor, backbone=backbone))
     yield Progress(2, 4, "Coarse pose and refinement")
     linear: LinearModel = "affine" if model == "elastic" else model
-    fit = fit_sections(sections[0], sections[1], model=linear, rotation=rotation)
+    if landmarks is not None and landmark_use == "fit":
+        return _from_landmarks(landmarks, model, sections)
+    hint = None if landmarks is None else landmark_matrix(landmarks, model=linear)
+    fit = fit_sections(sections[0], sections[1], model=linear, rotation=rotation, hint=hint)
     if model == "elastic" and fit.match.accepted:
         yield Progress(3, 4, "Elastic deformation")
         fit = deformed(sections[0], sections[1], fit)
@@ -259,39 +271,6 @@ def align_pair_steps(
         matrix=fit.matrix, field=fit.field, model=model, fixed_shape=sections[0].shape, moving_shape=sections[1].shape,
         match=fit.match, reason=fit.match.reason(), backbone=name,
     )
-
-
-def prepare_section(
-    plane: npt.NDArray[Any], *, factor: int = 1, backbone: str | Backbone | None = "auto"
-) -> Section:
-    """Reduce a plane to what the matcher needs.
-
-    Parameters
-    ----------
-    plane : (rows, cols) or (rows, cols, 3)
-        Raw pixels.
-    factor : int
-        Full pixels a working pixel.
-    backbone : str, Backbone or None
-        Whose patch features to extract.
-    """
-    image = shrink(grey(plane), factor)
-    section = Section(image, factor, (int(plane.shape[0]), int(plane.shape[1])))
-    if backbone is None or section.empty:
-        return section
-    from napari_dinov3.backbones.registry import load_backbone
-    from napari_dinov3.features.extract import extract
-    from napari_dinov3.features.positional import for_matching
-
-    model = load_backbone(backbone) if isinstance(backbone, str) else backbone
-    reduce = max(1, round(max(image.shape) / (FEATURE_GRID * max(model.stride, 4))))
-    small = shrink(image, reduce)
-    if min(small.shape) < SMALLEST_SIDE:
-        return section
-    features = for_matching(extract(np.nan_to_num(small, nan=0.0), backbone=model), model)
-    keep = max(1, int(np.ceil(max(features.grid) / FEATURE_GRID)))
-    grid = _pool(features.plane(0), keep)
-    return Section(image, factor, section.shape, grid, features.stride * reduce * keep)
 
 
 def fit_sections(
@@ -339,6 +318,13 @@ def fit_sections(
     return Fit(scaled(best.matrix, fixed.factor), best.match)
 
 
+def landmark_matrix(landmarks: Landmarks, *, model: LinearModel) -> Matrix:
+    """Fit the richest model that the number of landmarks allows, up to `model`."""
+    fixed, moving = (np.asarray(points, np.float64).reshape(-1, 2) for points in landmarks)
+    allowed = [m for m in LINEAR_MODELS[: LINEAR_MODELS.index(model) + 1] if len(fixed) >= MIN_POINTS[m]]
+    return fit_matrix(fixed, moving, model=allowed[-1] if allowed else model)
+
+
 def deformed(fixed: Section, moving: Section, fit: Fit) -> Fit:
     """Add an elastic displacement to a linear fit; kept only where the match stays beyond chance.
 
@@ -355,6 +341,20 @@ def deformed(fixed: Section, moving: Section, fit: Fit) -> Fit:
     if not match.accepted or match.agreement < fit.match.agreement:
         return fit
     return Fit(fit.matrix, match, field.scaled(fixed.factor))
+
+
+def _from_landmarks(landmarks: Landmarks, model: Model, sections: list[Section]) -> PairAlignment:
+    fixed, moving = (np.asarray(points, np.float64).reshape(-1, 2) for points in landmarks)
+    shape = sections[0].shape
+    matrix = landmark_matrix(landmarks, model="affine" if model == "elastic" else model)
+    bend: SplineField | None = None
+    if model == "elastic":
+        spacing = max(shape) / _LANDMARK_CONTROLS
+        left = moving - transform_points(matrix, fixed)
+        control = control_shape(shape, spacing)
+        bend = SplineField(fit_coefficients(fixed, left, np.ones(len(fixed)), control, spacing, stiffness=1e-2), spacing)
+    sure = MatchQuality(z=np.inf, lead=np.inf, agreement=1.0, overlap=1.0)
+    return PairAlignment(matrix=matrix, field=bend, model=model, fixed_shape=shape, moving_shape=sections[1].shape, match=sure)
 
 
 def _refined(fixed: Section, moving: Section, coarse: Candidate, model: LinearModel) -> Fit:
@@ -385,15 +385,6 @@ def _angles(rotation: float | None) -> tuple[tuple[float, ...], Sequence[float]]
     if not 0 <= rotation <= 180:
         raise InputError(f"rotation={rotation}", "degrees, 0..180", "Give the largest rotation to look for")
     return tuple(a for a in sorted({*NEAR_ANGLES, *ALL_ANGLES}, key=abs) if abs(a) <= rotation + 2.5), ()
-
-
-def _pool(grid: FloatArray, factor: int) -> FloatArray:
-    """Average features over blocks of patches, so that the grid stays small."""
-    if factor == 1:
-        return grid
-    rows, cols = (n // factor for n in grid.shape[:2])
-    blocks = grid[: rows * factor, : cols * factor].reshape(rows, factor, cols, factor, -1)
-    return np.asarray(blocks.mean(axis=(1, 3)), np.float32)
 
 
 def _single(image: Any, name: str) -> Planes:

@@ -4,13 +4,15 @@ Unknown are the ``T_z`` (common frame to section ``z``); a link ``L`` from secti
 the common frame, ``T_b^-1 L T_a``, is a small transform near the identity with parameters ``d``; composing each ``T_z`` with
 a small transform of parameters ``delta_z`` changes it by ``delta_a - delta_b``. Each step is therefore one weighted graph
 Laplacian solve a parameter, whatever the model, and nothing shrinks because nothing is scaled. Links that disagree with the
-rest lose weight (Geman-McClure); the start is the maximum spanning tree of the trusted links.
+rest lose weight (Geman-McClure, narrowed step by step from where all count); the start is the maximum spanning tree.
 
 References
 ----------
 .. [1] V. M. Govindu, "Lie-algebraic averaging for globally consistent motion estimation", CVPR 2004,
    doi:10.1109/CVPR.2004.1315098.
-.. [2] S. Saalfeld et al., "Elastic volume reconstruction from series of ultra-thin microscopy sections", Nat. Methods 9
+.. [2] H. Yang, P. Antonante, V. Tzoumas, L. Carlone, "Graduated non-convexity for robust spatial perception", IEEE RA-L 5
+   (2020), doi:10.1109/LRA.2020.2965893.
+.. [3] S. Saalfeld et al., "Elastic volume reconstruction from series of ultra-thin microscopy sections", Nat. Methods 9
    (2012), doi:10.1038/nmeth.2072.
 """
 
@@ -24,12 +26,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from napari_dinov3.align.links import Link
-from napari_dinov3.align.transforms import LinearModel, fit_matrix, nearest, point_grid
+from napari_dinov3.align.links import Link, consistent
+from napari_dinov3.align.transforms import LinearModel, nearest, point_grid
 from napari_dinov3.geometry import Matrix, transform_points
 
-ITERATIONS = 30
+ITERATIONS = 60
 _SETTLED = 1e-4  # pixels
+_VOTED_OUT = 1e-6  # weight left to links that close no triangle: enough to hold the graph together, too little to bend it
 _SMALLEST_SCALE = 0.1  # pixels of disagreement that are never held against a link
 
 
@@ -68,48 +71,31 @@ def solve_poses(
     solution : Solution
         Up to one common transform, which is left at that of the first section being the identity.
     """
-    transforms = _spanning_tree(links, count)
+    kept = consistent(links, shape)
+    transforms = _spanning_tree(links, count, kept)
     if not links:
         return Solution(transforms, np.zeros(0), np.zeros(0))
     points = point_grid(shape, max(1.0, min(shape) / 4))
     first, second = (np.array([getattr(link, end) for link in links]) for end in ("first", "second"))
-    base = np.array([link.weight for link in links])
+    base = np.array([link.weight for link in links]) * np.where(kept, 1.0, _VOTED_OUT)
     trust = np.ones(len(links))
+    certain = np.array([link.strength > 0 for link in links])
+    tolerated = np.inf
     for _ in range(iterations):
         errors, lengths = _disagreement(links, transforms, points, model)
-        trust = _robust(lengths)
+        # Narrowing from where every link counts: a wrong link in the tree would otherwise keep its own company.
+        final = _scale(lengths)
+        tolerated = max(final, 0.5 * (tolerated if np.isfinite(tolerated) else 4 * float(lengths.max())))
+        trust = np.where(certain, 1.0, _robust(lengths, tolerated) * kept)
         delta = _laplacian_solve(first, second, base * trust, errors, count)
         steps = [_as_matrix(d, model, points) for d in delta]
         transforms = np.stack([t @ s for t, s in zip(transforms, steps, strict=True)])
         moved = max(float(np.abs(transform_points(s, points) - points).max()) for s in steps)
-        if moved < _SETTLED:
+        if moved < _SETTLED and tolerated == final:
             break
     _, lengths = _disagreement(links, transforms, points, model)
     common = np.linalg.inv(transforms[0])
     return Solution(transforms @ common, lengths, trust)
-
-
-def centred(transforms: npt.NDArray[np.float64], shape: tuple[int, int], *, model: LinearModel) -> npt.NDArray[np.float64]:
-    """Choose the common frame in which the sections move least.
-
-    Parameters
-    ----------
-    transforms : (N, 3, 3) float64
-        Common frame to section.
-    shape : (2,) ints
-        Rows and columns.
-    model : {"translation", "rigid", "similarity", "affine"}
-        Of the sections; the frame itself is only shifted and turned, so that nothing changes in size.
-
-    Returns
-    -------
-    transforms : (N, 3, 3) float64
-        The same, seen from the new frame.
-    """
-    points = point_grid(shape, max(1.0, min(shape) / 4))
-    back = np.concatenate([transform_points(np.linalg.inv(t), points) for t in transforms])
-    freedom: LinearModel = "translation" if model == "translation" else "rigid"
-    return np.asarray(transforms @ fit_matrix(np.tile(points, (len(transforms), 1)), back, model=freedom))
 
 
 def interpolated(
@@ -140,12 +126,13 @@ def interpolated(
     return out
 
 
-def _spanning_tree(links: Sequence[Link], count: int) -> npt.NDArray[np.float64]:
-    """Chain poses along the most trusted links."""
+def _spanning_tree(links: Sequence[Link], count: int, kept: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """Chain poses along the most trusted links; those voted out only where nothing else connects."""
     around: dict[int, list[tuple[int, npt.NDArray[Any], float]]] = {i: [] for i in range(count)}
-    for link in links:
-        around[link.first].append((link.second, link.matrix, link.match.z))
-        around[link.second].append((link.first, np.linalg.inv(link.matrix), link.match.z))
+    for link, good in zip(links, kept, strict=True):
+        trust = link.match.z if good else 0.0
+        around[link.first].append((link.second, link.matrix, trust))
+        around[link.second].append((link.first, np.linalg.inv(link.matrix), trust))
     transforms = np.tile(np.eye(3), (count, 1, 1))
     seen: set[int] = set()
     heap: list[tuple[float, int, int]] = [(0.0, 0, -1)]
@@ -177,8 +164,11 @@ def _disagreement(
     return np.stack(errors), np.array(lengths)
 
 
-def _robust(lengths: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    scale = max(3.0 * 1.4826 * float(np.median(lengths)), _SMALLEST_SCALE)
+def _scale(lengths: npt.NDArray[np.float64]) -> float:
+    return max(3.0 * 1.4826 * float(np.median(lengths)), _SMALLEST_SCALE)
+
+
+def _robust(lengths: npt.NDArray[np.float64], scale: float) -> npt.NDArray[np.float64]:
     return np.asarray(1.0 / (1.0 + (lengths / scale) ** 2) ** 2)
 
 

@@ -7,19 +7,22 @@ sections does neither. ``T_z`` maps the common, aligned frame to section ``z`` (
 
 from __future__ import annotations
 
+import dataclasses
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from napari_dinov3.align.coarse import thumbnail_factor
+from napari_dinov3.align.drift import DRIFTS, Drift, anchor_links, centred, keeping_trend
 from napari_dinov3.align.links import DEFAULT_REACH, Link, components, planned_links
-from napari_dinov3.align.pairwise import WORKING_SIDE, Section, fit_sections, prepare_section
-from napari_dinov3.align.solve import centred, interpolated, solve_poses
-from napari_dinov3.align.transforms import LINEAR_MODELS, LinearModel, check_model
+from napari_dinov3.align.pairwise import fit_sections
+from napari_dinov3.align.section import WORKING_SIDE, Section, prepare_section
+from napari_dinov3.align.solve import Solution, interpolated, solve_poses
+from napari_dinov3.align.transforms import LINEAR_MODELS, LinearModel, check_model, scaled
 from napari_dinov3.align.warp import interpolation_order, warp
 from napari_dinov3.backbones.base import Backbone
 from napari_dinov3.errors import InputError
@@ -27,7 +30,7 @@ from napari_dinov3.geometry import Matrix, transform_points
 from napari_dinov3.image import Planes, as_planes
 from napari_dinov3.progress import Job, Progress, collect
 
-Drift = Literal["minimum", "first"]
+Anchors: TypeAlias = Iterable[int] | Mapping[int, npt.NDArray[np.float64]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,7 +76,8 @@ class StackAlignment:
         Parameters
         ----------
         images : (planes, rows, cols[, channels]) array-like
-            The stack that was aligned, another channel of it, or its labels. numpy or dask.
+            The stack that was aligned, another channel of it, its labels, or the same at a whole multiple (or part) of its
+            size, as from another pyramid level. numpy or dask.
         order : int, optional
             0 nearest (labels), 1 linear, 3 cubic; by default 0 for bool and 32/64-bit integers, else 3.
         fill : float
@@ -84,18 +88,19 @@ class StackAlignment:
         aligned : same shape and type
             numpy for numpy; lazy dask, one plane a chunk, for all else.
         """
-        _check_stack_shape(tuple(images.shape), len(self), self.shape)
+        factor = _magnification(tuple(images.shape), len(self), self.shape)
+        transforms = np.stack([scaled(matrix, factor) for matrix in self.transforms])
         order = interpolation_order(images.dtype, order)
         if isinstance(images, np.ndarray):
             return np.stack([
-                warp(plane, matrix, order=order, fill=fill) for plane, matrix in zip(images, self.transforms, strict=True)
+                warp(plane, matrix, order=order, fill=fill) for plane, matrix in zip(images, transforms, strict=True)
             ])
         import dask.array
 
         lazy = images if isinstance(images, dask.array.Array) else dask.array.from_array(images, chunks="auto")
         lazy = lazy.rechunk((1, *lazy.shape[1:]))
         return lazy.map_blocks(
-            _warp_block, self.transforms, order=order, fill=fill, dtype=lazy.dtype, meta=np.empty((0,) * lazy.ndim, lazy.dtype)
+            _warp_block, transforms, order=order, fill=fill, dtype=lazy.dtype, meta=np.empty((0,) * lazy.ndim, lazy.dtype)
         )
 
     def map_points(self, points: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -162,6 +167,9 @@ def align_stack_steps(
     reach: Iterable[int] = DEFAULT_REACH,
     rotation: float | None = None,
     drift: Drift = "minimum",
+    anchors: Anchors | None = None,
+    exclude: Iterable[int] = (),
+    known: MutableMapping[tuple[int, int], Link] | None = None,
     **image_options: Any,
 ) -> Job[StackAlignment]:
     """Align a stack in steps; see :func:`align_stack`.
@@ -177,8 +185,16 @@ def align_stack_steps(
     rotation : float, optional
         Largest rotation between neighbours to look for, in degrees. By default up to 15, and all of 180 where nothing within
         15 is accepted.
-    drift : {"minimum", "first"}
-        The common frame: in which all sections move least, or that of the first good section.
+    drift : {"minimum", "first", "trend"}
+        The common frame: in which all sections move least; that of the first good section; or the first with slow movement
+        along the stack (over 10 sections and more) left as it was.
+    anchors : ints, or mapping of int to (3, 3) matrix, optional
+        Sections that stay where they are, or have the given pose; they set the frame instead of `drift`.
+    exclude : ints
+        Sections to treat as bad.
+    known : mutable mapping, optional
+        Links by ``(first, second)``: those in it are not computed again and new ones are added, so that a cancelled run can be
+        resumed with the same mapping.
     **image_options
         Of :func:`napari_dinov3.as_planes` (``axes``, ``channel``, ``spacing`` ...).
 
@@ -192,11 +208,11 @@ def align_stack_steps(
     path : StackAlignment
     """
     check_model(model, LINEAR_MODELS)
-    if drift not in ("minimum", "first"):
-        raise InputError(f"drift={drift!r}", "'minimum' or 'first'", "Choose one of these")
+    if drift not in DRIFTS:
+        raise InputError(f"drift={drift!r}", f"one of {', '.join(DRIFTS)}", "Choose one of these")
     planes = as_planes(images, **image_options)
-    links = yield from match_steps(planes, model=model, backbone=backbone, reach=reach, rotation=rotation)
-    return solve_stack(links, planes, model=model, drift=drift)
+    links = yield from match_steps(planes, model=model, backbone=backbone, reach=reach, rotation=rotation, known=known)
+    return solve_stack(links, planes, model=model, drift=drift, anchors=anchors, exclude=exclude)
 
 
 def match_steps(
@@ -206,7 +222,7 @@ def match_steps(
     backbone: str | Backbone | None = "auto",
     reach: Iterable[int] = DEFAULT_REACH,
     rotation: float | None = None,
-    known: Mapping[tuple[int, int], Link] | None = None,
+    known: MutableMapping[tuple[int, int], Link] | None = None,
 ) -> Job[tuple[Link, ...]]:
     """Compare every section with its neighbours.
 
@@ -216,8 +232,8 @@ def match_steps(
         The stack; as many sections as the longest reach are held at a time.
     model, backbone, reach, rotation
         As in :func:`align_stack_steps`.
-    known : mapping, optional
-        Links from an earlier run, by ``(first, second)``: they are not computed again.
+    known : mutable mapping, optional
+        As in :func:`align_stack_steps`.
 
     Returns
     -------
@@ -229,11 +245,10 @@ def match_steps(
 
         backbone = load_backbone(backbone)
     wanted = planned_links(len(planes), reach)
-    known = known or {}
+    known = {} if known is None else known
     factor = thumbnail_factor(planes.shape[1:], side=WORKING_SIDE)
     held: OrderedDict[int, Section] = OrderedDict()
     longest = max((b - a for a, b in wanted), default=0)
-    found: dict[tuple[int, int], Link] = {}
     for z in range(len(planes)):
         yield Progress(z, len(planes), f"Section {z + 1} of {len(planes)}")
         pairs = [pair for pair in wanted if pair[1] == z]
@@ -241,16 +256,15 @@ def match_steps(
             held[z] = prepare_section(planes.plane(z), factor=factor, backbone=backbone)
         for a, b in pairs:
             if (a, b) in known:
-                found[a, b] = known[a, b]
                 continue
             if a not in held:
                 held[a] = prepare_section(planes.plane(a), factor=factor, backbone=backbone)
-            fit = fit_sections(held[a], held[b], model=model, rotation=rotation, hint=_expected(found, a, b))
-            found[a, b] = Link(a, b, fit.matrix, fit.match)
+            fit = fit_sections(held[a], held[b], model=model, rotation=rotation, hint=_expected(known, a, b))
+            known[a, b] = Link(a, b, fit.matrix, fit.match)
         for old in [k for k in held if k <= z - longest]:
             del held[old]
     yield Progress(len(planes), len(planes), "Solving for all poses")
-    return tuple(found.values())
+    return tuple(known[pair] for pair in wanted)
 
 
 def solve_stack(
@@ -259,6 +273,7 @@ def solve_stack(
     *,
     model: LinearModel,
     drift: Drift = "minimum",
+    anchors: Anchors | None = None,
     exclude: Iterable[int] = (),
 ) -> StackAlignment:
     """Solve for all poses from links already computed, as after an edit of the list of bad sections.
@@ -269,32 +284,29 @@ def solve_stack(
         From :func:`match_steps` or :attr:`StackAlignment.links`.
     planes : Planes
         The stack (only its shape and spacing are used).
-    model, drift
+    model, drift, anchors, exclude
         As in :func:`align_stack_steps`.
-    exclude : ints
-        Sections to treat as bad whatever their links say.
     """
     links, count, shape = tuple(links), len(planes), planes.shape[1:]
     left_out = set(exclude)
     usable = [link for link in links if link.accepted and not {link.first, link.second} & left_out]
     part = components(count, usable)
-    good = np.flatnonzero(part == 0)
-    good = good[[int(g) not in left_out for g in good]]
-    place = {int(z): i for i, z in enumerate(good)}
-    inner = [
-        Link(place[k.first], place[k.second], k.matrix, k.match) for k in usable if k.first in place and k.second in place
-    ]
-    solution = solve_poses(inner, len(good), model=model, shape=shape)
-    transforms = np.tile(np.eye(3), (count, 1, 1))
-    if len(good):
-        transforms[good] = centred(solution.transforms, shape, model=model) if drift == "minimum" else solution.transforms
+    good = np.array([z for z in np.flatnonzero(part == 0) if z not in left_out], dtype=np.int64)
+    if len(good) == 1 < count - len(left_out):
+        good = good[:0]  # not one pair matches: no section is better than another
     missing = np.ones(count, bool)
     missing[good] = False
-    if count == 1:
-        missing[:] = False
+    transforms = np.tile(np.eye(3), (count, 1, 1))
+    inner, solution = _solved(usable, good, _as_poses(anchors, count), model, shape)
+    if len(good):
+        transforms[good] = solution.transforms
+        if anchors is None and drift != "first":
+            transforms[good] = centred(solution.transforms, shape, model=model)
+        if anchors is None and drift == "trend":
+            transforms[good] = keeping_trend(transforms[good], shape, model=model, positions=good.astype(np.float64))
     quality, residuals = np.zeros(count), np.full(count, np.nan)
-    for z, i in place.items():
-        mine = [k for k, link in enumerate(inner) if i in (link.first, link.second)]
+    for z in good:
+        mine = [k for k, link in enumerate(inner) if z in (link.first, link.second)]
         if mine:
             quality[z] = float(np.median([inner[k].match.z for k in mine]))
             residuals[z] = float(np.median(solution.residuals[mine]))
@@ -303,6 +315,30 @@ def solve_stack(
         bad=tuple(int(z) for z in np.flatnonzero(missing)), links=links, model=model, shape=shape,
         spacing=planes.spacing, units=planes.units,
     )
+
+
+def _solved(
+    usable: list[Link], good: npt.NDArray[np.int64], anchors: Mapping[int, Matrix], model: LinearModel, shape: tuple[int, int]
+) -> tuple[list[Link], Solution]:
+    """Solve the good sections; with anchors, node 0 is the aligned frame itself and takes no place in the result."""
+    extra = 1 if any(int(z) in anchors for z in good) else 0
+    place = {int(z): i + extra for i, z in enumerate(good)}
+    inner = [link for link in usable if link.first in place and link.second in place]
+    nodes = [dataclasses.replace(k, first=place[k.first], second=place[k.second]) for k in inner]
+    tied = anchor_links(anchors, place)
+    solution = solve_poses([*nodes, *tied], len(good) + extra, model=model, shape=shape)
+    return inner, Solution(solution.transforms[extra:], solution.residuals[: len(inner)], solution.trust[: len(inner)])
+
+
+def _as_poses(anchors: Anchors | None, count: int) -> Mapping[int, Matrix]:
+    if anchors is None:
+        return {}
+    poses = dict(anchors) if isinstance(anchors, Mapping) else {int(z): np.eye(3) for z in anchors}
+    wrong = [z for z, pose in poses.items() if not 0 <= z < count or np.shape(pose) != (3, 3)]
+    if wrong or not poses:
+        raise InputError(f"anchors={sorted(poses)}", f"sections 0..{count - 1}, each with a (3, 3) matrix or none",
+                         "Name at least one section of the stack")
+    return {z: np.asarray(pose, np.float64) for z, pose in poses.items()}
 
 
 def _expected(found: Mapping[tuple[int, int], Link], first: int, second: int) -> Matrix | None:
@@ -323,7 +359,12 @@ def _warp_block(
     return warp(block[0], transforms[z], order=order, fill=fill)[None]
 
 
-def _check_stack_shape(shape: tuple[int, ...], planes: int, plane_shape: tuple[int, int]) -> None:
-    if len(shape) not in (3, 4) or shape[:3] != (planes, *plane_shape):
-        raise InputError(f"A stack of shape {shape}", f"({planes}, {plane_shape[0]}, {plane_shape[1]}[, channels])",
-                         "Apply the alignment to a stack of the same size")
+def _magnification(shape: tuple[int, ...], planes: int, plane_shape: tuple[int, int]) -> float:
+    """Size of a stack relative to the one that was aligned, where it is the same stack at another pyramid level."""
+    if len(shape) in (3, 4) and shape[0] == planes:
+        ratio = shape[1] / plane_shape[0]
+        factor = float(round(ratio)) if ratio >= 1 else 1 / max(1, round(1 / ratio))
+        if all(abs(n - factor * m) < max(factor, 1) for n, m in zip(shape[1:3], plane_shape, strict=True)):
+            return factor
+    raise InputError(f"A stack of shape {shape}", f"({planes}, {plane_shape[0]}, {plane_shape[1]}[, channels]), or a whole "
+                     "multiple of these rows and columns", "Apply the alignment to a stack of the same size")
