@@ -60,6 +60,9 @@ def test_the_border_rule_takes_the_side_that_touches_the_border_less():
     assert made(ring, bipartition="otsu", side="seed").mask[0, 0]
     result = made(ring - 0.01, side="border", bipartition="median", component="all")
     np.testing.assert_array_equal(result.mask, ring > 0)
+    half = np.zeros((6, 6), np.float32)
+    half[:, :3] = -1  # both sides touch the border alike: the strongest entry decides
+    np.testing.assert_array_equal(made(half, side="border").mask, half < 0)
 
 
 @pytest.mark.parametrize(("side", "expected"), [("bright", 1.0), ("dark", 0.0)])

@@ -54,8 +54,16 @@ def test_empty_and_full_masks_stay(value):
     np.testing.assert_array_equal(refine_mask(mask, np.random.default_rng(0).normal(size=(40, 40)), radius=32), mask)
 
 
+def test_specks_of_noise_are_dropped(known):
+    image = 50.0 * known
+    image[5:8, 5:8] = 50
+    near = known.copy()
+    near[2:12, 2:12] = True
+    assert not refine_mask(near, image, radius=8)[:20, :20].any()
+
+
 def test_images_smaller_than_the_window_and_nan_are_no_trouble():
-    mask = np.zeros((5, 7), bool)
+    mask = np.zeros((9, 7), bool)
     mask[2:, 3:] = True
     image = np.where(mask, 10.0, 0.0)
     image[0, 0] = np.nan

@@ -21,6 +21,7 @@ Side = Literal["seed", "border", "bright", "dark", "click"]
 Component = Literal["seed", "largest", "all"]
 
 _GAP_TAIL = 0.01
+_BORDER_SHARE = 0.75  # as three of four corners
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +34,9 @@ class MaskOptions:
         Where the eigenvector is split: at its mean (the paper), its median, the middle of the largest gap between successive
         values that leaves 1 % on either side, or between the two classes of Otsu's method.
     side : {"seed", "border", "bright", "dark", "click"}
-        Which part is foreground: the one with the entry of largest magnitude (the paper), the one that touches the border less,
-        the one brighter or darker in the image, or the one under the click.
+        Which part is foreground: the one with the entry of largest magnitude (the paper), the one that leaves three quarters of
+        the border to the other (where neither does: the paper's), the one brighter or darker in the image, or the one under
+        the click.
     component : {"seed", "largest", "all"}
         Which connected pieces of the foreground stay: the one that holds the seed (the paper), the largest, or all of them.
     opening, closing : float
@@ -284,7 +286,7 @@ def _foreground_is_above(
         border = np.ones(vectors.shape, bool)
         border[:, 1:-1, 1:-1] = False
         above, below = int(np.count_nonzero(high & border)), int(np.count_nonzero(low & border))
-        if above != below:
+        if max(above, below) >= _BORDER_SHARE * (above + below):
             return above < below
     return bool(high.flat[int(np.where(valid, np.abs(vectors), -1).argmax())])
 

@@ -25,6 +25,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 RADIUS = 32.0
 SMOOTHNESS = 0.1
+_SPECK = 20  # pixels; smaller pieces are noise of the image, which the filter follows too
 _SMALL_RADIUS = 8  # pixels of the smaller image
 _ROUNDS = 2  # the first round brings the outline near an edge, the second lets it settle there
 
@@ -46,15 +47,25 @@ def refine_mask(mask: BoolArray, plane: npt.NDArray[Any], *, radius: float, smoo
     Returns
     -------
     refined : (H, W) bool
-        Unchanged where the mask is empty or full.
+        Unchanged where the mask is empty or full. Pieces of fewer than 20 pixels are dropped.
     """
     if mask.shape != plane.shape[:2]:
         raise InputError(f"A mask of shape {mask.shape} on an image of shape {plane.shape[:2]}", "the same rows and columns",
                          "Pass the image the features were extracted from")
     for _ in range(_ROUNDS):
         if mask.any() and not mask.all():
-            mask = _filtered(mask, plane, radius, smoothness)
+            mask = _without_specks(_filtered(mask, plane, radius, smoothness))
     return mask
+
+
+def _without_specks(mask: BoolArray) -> BoolArray:
+    from scipy import ndimage
+
+    labels, _ = ndimage.label(mask)
+    large = np.bincount(labels.ravel()) >= _SPECK
+    large[0] = False
+    kept: BoolArray = large[labels]
+    return kept
 
 
 def _filtered(mask: BoolArray, plane: npt.NDArray[Any], radius: float, smoothness: float) -> BoolArray:

@@ -138,7 +138,7 @@ def tokencut(features: FeatureMap | npt.ArrayLike, *, image: Any = None, **optio
     -----
     With a number for tau the defaults are the paper's: bipartition at the mean, the seed's side, the seed's component. With
     ``tau="auto"`` (the default) they are :data:`ONE_CLICK`, chosen on images of cells, stained nuclei, MRI and brain sections:
-    Otsu's split, the side that touches the border less, all components, and outlines refined where the image is given.
+    Otsu's split, the side off the border, all components, and outlines refined where the image is given.
 
     Warns
     -----
