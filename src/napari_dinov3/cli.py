@@ -23,6 +23,7 @@ COMMANDS = {
     "demo": "run the whole main job on a made-up stack or on your own image, and look at it",
     "experiments": "redo the reference tables of features, segmentation and registration",
     "backbones": "list what can turn an image into features",
+    "download": "fetch the weights of a DINOv3 network",
     "info": "say what a file is: axes, size, type, spacing, memory",
     "convert": "read any image this package knows and write it as another format",
     "extract": "write the features of an image",

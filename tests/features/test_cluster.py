@@ -95,3 +95,19 @@ def test_a_scheduler_that_does_not_answer_is_told(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("dask.distributed.Client", lambda address, timeout: connect(address, timeout="0.5s"))
     with pytest.raises(InputError, match=r"No scheduler answers at 'tcp://127\.0\.0\.1:9'"):
         nd.extract(STACK[:1], backbone=PLACEHOLDER, client="tcp://127.0.0.1:9", cache=tmp_path)
+
+
+def test_the_command_line_spreads_planes_over_a_cluster(client, tmp_path: Path) -> None:
+    from napari_dinov3 import cli
+    from napari_dinov3.features.store import FeatureStore
+    from napari_dinov3.io import read_features
+
+    stack = nd.write(tmp_path / "stack.ome.tif", STACK[:4])
+    words = ["extract", stack, tmp_path / "there.zarr", "--backbone", PLACEHOLDER, "--scheduler", client.scheduler.address,
+             "--cache", tmp_path / "cache"]
+    assert cli.main([str(word) for word in words]) == 0
+    (entry,) = FeatureStore(tmp_path / "cache").entries()
+    assert entry.complete
+    there = read_features(tmp_path / "there.zarr")
+    assert there.provenance["planes_from_cache"] == 4
+    np.testing.assert_array_equal(there.array[:], nd.extract(STACK[:4], backbone=PLACEHOLDER, cache=tmp_path / "cache").array)

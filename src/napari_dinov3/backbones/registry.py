@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from dataclasses import dataclass
 from typing import Any
 
 from napari_dinov3.backbones.base import Backbone, BackboneFacts
-from napari_dinov3.backbones.dinov3_models import NEEDS, all_facts
-from napari_dinov3.backbones.sources import best_present
+from napari_dinov3.backbones.dinov3_models import NEEDS, all_facts, spec_of
+from napari_dinov3.backbones.sources import best_present, find_weights
 from napari_dinov3.errors import InputError, MissingDependencyError
 
 _PLACEHOLDER = "reference experiments and tests; carries no meaning beyond the pixels"
@@ -53,6 +54,34 @@ def backbone_facts(name: str) -> BackboneFacts:
     except KeyError:
         raise InputError(f"Backbone {name!r} is not known", f"one of {', '.join(sorted(_BY_NAME))}, or 'auto'",
                          "Choose one of these names") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether a backbone can run here and now, and in a few words what there is or what to do."""
+
+    ready: bool
+    message: str
+
+
+def readiness(name: str) -> Readiness:
+    """Tell whether a backbone is ready, without loading it.
+
+    Parameters
+    ----------
+    name : str
+        Registry name.
+    """
+    facts = backbone_facts(name)
+    missing = _missing(facts.needs)
+    if missing:
+        return Readiness(False, f'{", ".join(missing)} missing: pip install "napari-dinov3[dinov3]"')
+    if facts.kind != "dinov3":
+        return Readiness(True, "ready")
+    found = find_weights(spec_of(name))
+    if found is None:
+        return Readiness(False, f"weights to download: {facts.download_mb:,.0f} MB")
+    return Readiness(True, f"ready: weights in {found.path}")
 
 
 def choose_backbone(name: str = "auto") -> tuple[str, str]:

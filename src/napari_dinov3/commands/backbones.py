@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 
 from napari_dinov3.commands.terminal import say, table
 
@@ -17,7 +16,7 @@ def run(options: argparse.Namespace) -> int:
     """List the backbones."""
     from dataclasses import asdict
 
-    from napari_dinov3.backbones.registry import choose_backbone, list_backbones
+    from napari_dinov3.backbones.registry import choose_backbone, list_backbones, readiness
 
     facts = list_backbones()
     if options.json:
@@ -27,11 +26,10 @@ def run(options: argparse.Namespace) -> int:
         return 0
     rows = []
     for one in facts:
-        missing = [module for module in one.needs if importlib.util.find_spec(module) is None]
         rows.append({
             "name": one.name, "patch": one.patch, "strides": ", ".join(map(str, one.strides)), "numbers": one.width,
-            "download": f"{one.download_mb:.0f} MB" if one.download_mb else "none",
-            "needs": f"missing: {', '.join(missing)}" if missing else "nothing more", "licence": one.licence,
+            "download": f"{one.download_mb:.0f} MB" if one.download_mb else "none", "here": readiness(one.name).message,
+            "licence": one.licence,
         })
     say(table(rows))
     say()
