@@ -85,7 +85,7 @@ def _new_model(kind: TreeKind, seed: int) -> Any:
 
     if kind == "forest":
         return ensemble.RandomForestClassifier(n_estimators=100, min_samples_leaf=2, n_jobs=-1, random_state=seed)
-    return ensemble.HistGradientBoostingClassifier(max_iter=150, learning_rate=0.1, l2_regularization=1.0, early_stopping=False,
+    return ensemble.HistGradientBoostingClassifier(max_iter=100, learning_rate=0.1, l2_regularization=1.0, early_stopping=False,
                                                    random_state=seed)
 
 

@@ -21,6 +21,7 @@ from napari_dinov3.features.feature_map import FeatureMap
 from napari_dinov3.progress import Job, Progress
 from napari_dinov3.segment.example_heads import PrototypeHead, TreeHead
 from napari_dinov3.segment.heads import ClassWeight, Head, HeadName, KernelHead, LinearHead
+from napari_dinov3.segment.parallel import one_library_thread
 from napari_dinov3.segment.scribbles import PlaneLabels, Scribbles, labelled_planes
 from napari_dinov3.segment.upsample import interpolate_at
 
@@ -181,13 +182,14 @@ def fit_head(
         return None
     features, codes = samples.features, samples.codes
     weight = sample_weights(codes, samples.classes, class_weight)
-    if name == "linear":
-        return LinearHead.fit(features, codes, weight=weight, strength=C)
-    if name == "kernel":
-        return KernelHead.fit(features, codes, weight=weight, strength=C, landmarks=landmarks, rng=rng)
     if name == "prototypes":
         return PrototypeHead.fit(features, codes, weight)
-    return TreeHead(name, features, codes, weight, seed=int(rng.integers(2**31)))
+    if name in ("forest", "boosting"):
+        return TreeHead("forest" if name == "forest" else "boosting", features, codes, weight, seed=int(rng.integers(2**31)))
+    with one_library_thread():
+        if name == "linear":
+            return LinearHead.fit(features, codes, weight=weight, strength=C)
+        return KernelHead.fit(features, codes, weight=weight, strength=C, landmarks=landmarks, rng=rng)
 
 
 def sample_weights(
