@@ -139,7 +139,9 @@ def test_configs_mirror_the_functions_options_and_defaults() -> None:
     assert own["probe"] == _keyword_defaults(Probe.__init__)
     assert own["tokencut"] == {**asdict(CutOptions()), **asdict(MaskOptions())}
     assert own["read"] == {"path": "x", **_keyword_defaults(nd.read)}
-    assert own["align"] == {**_keyword_defaults(align_stack_steps), **image}
+    aligning = {**_keyword_defaults(align_stack_steps), **image}
+    del aligning["known"]  # results of an interrupted run, not an option
+    assert own["align"] == aligning
     assert own["apply"] == _keyword_defaults(StackAlignment.apply)
     mirrored = _keyword_defaults(write_steps)
     assert own["write"] == {"path": "x", **{name: mirrored[name] for name in own["write"] if name != "path"}}

@@ -16,8 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="rigid", choices=("translation", "rigid", "similarity", "affine"),
                         help="what a plane may do")
     parser.add_argument("--backbone", default="auto", help="whose features propose poses; none for pixels alone")
-    parser.add_argument("--drift", default="minimum", choices=("minimum", "first"),
-                        help="common frame: where all planes move least, or that of the first")
+    parser.add_argument("--drift", default="minimum", choices=("minimum", "first", "trend"),
+                        help="common frame: where all planes move least, that of the first, or with slow movement left in")
     parser.add_argument("--transforms", metavar="FILE", help="also write the transforms as a table (.csv or .json)")
 
 

@@ -20,6 +20,7 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
     """Add the path of the image and how to read it."""
     parser.add_argument("path", metavar="PATH", help="image file, or folder of slices")
     parser.add_argument("--series", type=int, default=0, help="which image, where a file holds several")
+    parser.add_argument("--dataset", help="which data set of an HDF5 file, or folder of an OME-Zarr image")
     parser.add_argument("--axes", help="one letter an axis out of t z c y x s, where the file does not say")
     parser.add_argument("--spacing", type=_numbers, metavar="N[,N...]",
                         help="distance between neighbours on t, z, y, x (or y, x)")
@@ -50,7 +51,8 @@ def read_config(options: argparse.Namespace) -> ReadConfig:
     """Collect the reading options."""
     from napari_dinov3.recipe import ReadConfig
 
-    return ReadConfig(path=options.path, series=options.series, axes=options.axes, spacing=options.spacing, units=options.units)
+    return ReadConfig(path=options.path, series=options.series, dataset=options.dataset, axes=options.axes,
+                      spacing=options.spacing, units=options.units)
 
 
 def read_image(options: argparse.Namespace) -> ImageFile:

@@ -5,6 +5,7 @@ A map that was read back is not loaded: planes are read when a task asks for the
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -38,6 +39,16 @@ def write_features_steps(path: Path, features: FeatureMap, *, overwrite: bool = 
         for index in range(len(features)):
             yield Progress(index, len(features), f"Write {path.name}")
             array[index] = features.array[index]
+
+
+def holds_features(path: Path) -> bool:
+    """Whether a folder is a feature map of ours rather than an image."""
+    try:
+        found = json.loads((path / "zarr.json").read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    attributes = found.get("attributes") if isinstance(found, dict) else None
+    return isinstance(attributes, dict) and attributes.get("format") == FORMAT
 
 
 def read_features(path: str | Path) -> FeatureMap:

@@ -14,12 +14,15 @@ from napari_dinov3.io.image_file import ImageFile, Kind
 from napari_dinov3.io.units import PIXEL, unit_name
 
 _NUMPY = (".npy", ".npz")
+_VOLUMES = (".nii", ".nii.gz", ".nrrd", ".nhdr")
+_HDF5 = (".h5", ".hdf5", ".hdf")
 
 
 def read(
     path: str | Path,
     *,
     series: int = 0,
+    dataset: str | None = None,
     axes: str | None = None,
     spacing: float | Sequence[float] | None = None,
     units: str | Sequence[str] | None = None,
@@ -31,9 +34,12 @@ def read(
     Parameters
     ----------
     path : path-like
-        TIFF (OME, ImageJ, BigTIFF, pyramids), PNG, JPEG, BMP, ``.npy``, ``.npz``, or a folder of numbered slices.
+        TIFF (OME, ImageJ, BigTIFF, pyramids), PNG, JPEG, BMP, ``.npy``, ``.npz``, or a folder of numbered slices; with
+        optional packages NIfTI, HDF5, NRRD and OME-Zarr.
     series : int
-        Which image, where a file holds several.
+        Which image, where a TIFF file holds several.
+    dataset : str, optional
+        Which data set of an HDF5 file, or folder of an OME-Zarr image, such as ``"volumes/labels/neuron_ids"``.
     axes : str, optional
         One letter an array axis out of ``t z c y x s``, where the file does not say or is wrong.
     spacing : float or floats, optional
@@ -69,7 +75,7 @@ def read(
     path = Path(path).expanduser().absolute()
     if not path.exists():
         raise InputError(f"There is nothing at {path}", "an image file or a folder of slices", "Check the path")
-    image = _open(path, series, stack_axis)
+    image = _open(path, series, dataset, stack_axis)
     if axes is not None:
         image = _with_axes(image, axes.lower())
     if kind is not None:
@@ -77,11 +83,18 @@ def read(
     return _with_spacing(image, spacing, units)
 
 
-def _open(path: Path, series: int, stack_axis: Literal["z", "t"]) -> ImageFile:
+def _open(path: Path, series: int, dataset: str | None, stack_axis: Literal["z", "t"]) -> ImageFile:
     from napari_dinov3.io import raster, slices, tiff
 
     suffix = path.suffix.lower()
     if path.is_dir():
+        if suffix == ".zarr" or any((path / name).is_file() for name in (".zattrs", ".zgroup", "zarr.json")):
+            from napari_dinov3.io.feature_store import holds_features
+            from napari_dinov3.io.ome_zarr import read_ome_zarr
+
+            if holds_features(path):
+                raise InputError(f"{path.name} holds features", "an image", "Open it with napari_dinov3.io.read_features")
+            return read_ome_zarr(path, dataset=dataset)
         return slices.read_folder(path, stack_axis=stack_axis)
     if path.stat().st_size == 0:
         raise FileFormatError(f"{path.name} is empty", "a file with an image in it", "Copy it again")
@@ -93,9 +106,20 @@ def _open(path: Path, series: int, stack_axis: Literal["z", "t"]) -> ImageFile:
     if suffix in _NUMPY:
         array = raster.read_numpy(path)
         return _numpy(array, path)
-    known = (*tiff.EXTENSIONS, *raster.EXTENSIONS, *_NUMPY)
+    if path.name.lower().endswith((*_VOLUMES, *_HDF5)):
+        return _open_volume(path, dataset)
+    known = (*tiff.EXTENSIONS, *raster.EXTENSIONS, *_NUMPY, *_VOLUMES, *_HDF5, ".zarr")
     raise InputError(f"{path.name} ends in {suffix or 'nothing'}", f"a folder of slices, or {', '.join(known)}",
                      "Save it in one of these formats, for example as TIFF with Fiji")
+
+
+def _open_volume(path: Path, dataset: str | None) -> ImageFile:
+    from napari_dinov3.io import hdf5, nifti, nrrd
+
+    name = path.name.lower()
+    if name.endswith(_HDF5):
+        return hdf5.read_hdf5(path, dataset=dataset)
+    return nrrd.read_nrrd(path) if name.endswith((".nrrd", ".nhdr")) else nifti.read_nifti(path)
 
 
 def _plain(array: Any, axes: str, path: Path, form: str) -> ImageFile:

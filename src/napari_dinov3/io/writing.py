@@ -1,7 +1,7 @@
 """Find the writer for a path, and say what the array's axes are.
 
 The formats: OME-TIFF (``.ome.tif``, ``.tif``), numpy (``.npy``, with a JSON file beside it for what numpy cannot hold), PNG for
-a single picture, CSV and JSON for tables, zarr for feature maps.
+a single picture, CSV and JSON for tables, zarr for feature maps; with optional packages NIfTI (``.nii.gz``) and OME-Zarr.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from napari_dinov3.errors import InputError
 from napari_dinov3.features.feature_map import FeatureMap
 from napari_dinov3.geometry import Matrix, affine
-from napari_dinov3.io import feature_store, ome_tiff, plain_files, tables
+from napari_dinov3.io import feature_store, nifti, ome_tiff, ome_zarr, plain_files, tables
 from napari_dinov3.io.atomic import check_target
 from napari_dinov3.io.image_file import ImageFile, Kind
 from napari_dinov3.io.units import PIXEL, unit_name
@@ -24,7 +24,8 @@ from napari_dinov3.progress import Job, Progress, collect
 
 _IMAGES: dict[str, Callable[..., Job[None]]] = {
     ".tif": ome_tiff.write_steps, ".tiff": ome_tiff.write_steps, ".npy": plain_files.write_numpy_steps,
-    ".png": plain_files.write_png_steps,
+    ".png": plain_files.write_png_steps, ".nii": nifti.write_nifti_steps, ".nii.gz": nifti.write_nifti_steps,
+    ".zarr": ome_zarr.write_ome_zarr_steps,
 }
 _TABLES = (".csv", ".json")
 
@@ -153,7 +154,7 @@ def write_steps(
         Before anything is written: if the path exists, its ending is unknown, or the data do not fit it.
     """
     target = check_target(path, overwrite=overwrite)
-    suffix = target.suffix.lower()
+    suffix = ".nii.gz" if target.name.lower().endswith(".nii.gz") else target.suffix.lower()
     if suffix in _TABLES:
         yield Progress(0, 1, f"Write {target.name}")
         tables.write_table(target, data, overwrite=overwrite)

@@ -114,6 +114,7 @@ class ReadConfig(TaskConfig):
     output: ClassVar[str] = "image"
     path: str
     series: int = 0
+    dataset: str | None = None
     axes: str | None = None
     spacing: float | tuple[float, ...] | None = None
     units: str | tuple[str, ...] | None = None
@@ -279,7 +280,9 @@ class AlignConfig(TaskConfig):
     backbone: str | None = "auto"
     reach: tuple[int, ...] = (1, 2, 3)
     rotation: float | None = None
-    drift: Literal["minimum", "first"] = "minimum"
+    drift: Literal["minimum", "first", "trend"] = "minimum"
+    anchors: tuple[int, ...] | None = None
+    exclude: tuple[int, ...] = ()
     axes: str | None = None
     rgb: bool | None = None
     channel: int | tuple[int, ...] | None = None

@@ -1,0 +1,46 @@
+"""An array in a file that is opened when a part of it is read, and one block of it a dask chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from napari_dinov3.errors import FileFormatError
+
+
+class LazyFile:
+    """Array-like whose parts are read by a function; small and picklable, unlike an open file.
+
+    Parameters
+    ----------
+    name : str
+        Of the file, for messages.
+    shape, dtype
+        Of the array.
+    read : callable
+        ``read(index)`` gives the part; a plain function, so that it can be pickled.
+    """
+
+    def __init__(self, name: str, shape: tuple[int, ...], dtype: Any, read: Callable[[Any], Any]) -> None:
+        self.name, self.shape, self.ndim, self.dtype = name, shape, len(shape), np.dtype(dtype)
+        self._read = read
+
+    def __getitem__(self, index: Any) -> Any:
+        try:
+            return np.asarray(self._read(index), dtype=self.dtype)
+        except Exception as error:  # damaged files make their libraries raise many kinds
+            raise FileFormatError(f"A part of {self.name} cannot be read: {error}", "a whole, undamaged file",
+                                  "Copy it again, or leave these planes out") from error
+
+    def to_dask(self, chunks: tuple[int, ...]) -> Any:
+        """See it as a dask array with these chunks."""
+        import dask.array
+
+        return dask.array.from_array(self, chunks=chunks, asarray=False, fancy=False, name=None, lock=False)
+
+
+def by_plane(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Choose one plane (the last two axes) a chunk."""
+    return (*(1,) * (len(shape) - 2), *shape[-2:])
