@@ -91,7 +91,7 @@ def test_absent_weights_are_told_in_three_parts(places):
         require_weights(SPEC)
     assert "DINOv3 ViT-S+/16 are not on this computer" in caught.value.problem
     assert "115 MB" in caught.value.expected and "DINOv3 License" in caught.value.expected
-    assert "Download" in caught.value.action and "filter-bank" in caught.value.action
+    assert f"napari-dinov3 download {SPEC.name}" in caught.value.action and "filter-bank" in caught.value.action
 
 
 def test_auto_prefers_the_small_ones_and_never_the_giants(places):

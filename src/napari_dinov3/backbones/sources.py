@@ -100,8 +100,7 @@ def require_weights(spec: ModelSpec, weights: str | Path | None = None, *, sourc
             f"The weights of {spec.label} are not on this computer",
             f"a file or folder given as weights=..., a folder named in {WEIGHTS_VARIABLE}, or a download of "
             f"{spec.megabytes:,.0f} MB under the {LICENCE}",
-            f"Press 'Download' in the Features panel, or run napari_dinov3.backbones.download.download({spec.name!r}); "
-            "without a network choose backbone='filter-bank'",
+            f"Run: napari-dinov3 download {spec.name}; without a network choose backbone='filter-bank'",
         )
     return found.path
 
