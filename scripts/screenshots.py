@@ -99,7 +99,7 @@ SCENES: dict[str, tuple[str, str, dict[str, Any], Callable[[Any, Any], None]]] =
     "features": ("Features", "em", {"planes": 4, "size": 512}, features),
     "segment": ("Segment", "em", {"planes": 4, "size": 512}, segment),
     "discover": ("Discover", "mri", {"size": 512}, discover),
-    "align": ("Align", "em", {"planes": 8, "size": 512, "drift": 6.0}, align),
+    "align": ("Align", "em", {"planes": 6, "size": 384, "drift": 6.0}, align),
 }
 
 

@@ -14,7 +14,10 @@ from qtpy.QtWidgets import QAbstractButton, QApplication, QComboBox, QScrollArea
 
 from napari_dinov3._napari import jobs
 from napari_dinov3._napari.provenance import provenance_of
+from napari_dinov3.backbones.registry import Readiness
 from napari_dinov3.progress import Progress
+from napari_dinov3.segment.probe import Probe
+from napari_dinov3.widgets import feature_chooser
 from napari_dinov3.widgets.align import AlignPanel
 from napari_dinov3.widgets.data import DataPanel
 from napari_dinov3.widgets.discover import DiscoverPanel
@@ -223,6 +226,67 @@ def test_panels_share_how_features_are_made(panel_of: Open, model: Any) -> None:
     assert discover.features.form.value() == {"backbone": "random-projection-cnx-tiny", "stride": None}
     assert "no meaning" in discover.features.facts.text()
     assert "384 numbers" in discover.features.estimate.text()
+
+
+def test_a_backbone_that_is_not_here_says_what_it_needs(panel_of: Open, finish: Finish, model: Any,
+                                                        monkeypatch: pytest.MonkeyPatch) -> None:
+    from napari_dinov3.backbones import download
+
+    here = {"dinov3-vits16": Readiness(False, "torch missing: pip install it")}
+    monkeypatch.setattr(feature_chooser, "readiness", lambda name: here.get(name, Readiness(True, "ready")))
+    panel = panel_of(FeaturesPanel)
+    panel.features.form.setValue({"backbone": "dinov3-vits16"})
+    assert not panel.run_button.isEnabled()
+    assert "pip install it" in panel.status.text()
+    assert panel.features.download_button.isHidden()
+    here["dinov3-vits16"] = Readiness(False, "weights to download: 86 MB")
+    panel.features.refresh()
+    assert panel.features.download_button.text() == "Download (86 MB)"
+
+    def fetch(name: str) -> Any:
+        yield Progress(0, 1)
+        here[name] = Readiness(True, "ready")
+        return f"folder of {name}"
+
+    monkeypatch.setattr(download, "download_steps", fetch)
+    panel.features.download_button.click()
+    assert "folder of dinov3-vits16" in finish(panel)
+    assert panel.run_button.isEnabled()
+
+
+def test_a_cancelled_run_says_how_many_planes_are_labelled(panel_of: Open, finish: Finish, model: Any, qtbot: Any,
+                                                          monkeypatch: pytest.MonkeyPatch) -> None:
+    entered, go = threading.Event(), threading.Event()
+    real = Probe.predict_plane
+
+    def slow(self: Any, features: Any, plane: int) -> Any:
+        if plane == 1:
+            entered.set()
+            go.wait(10)
+        return real(self, features, plane)
+
+    monkeypatch.setattr(Probe, "predict_plane", slow)
+    model.dims.set_point(0, 0)
+    panel = panel_of(SegmentPanel)
+    panel.new_scribbles()
+    paint(model)
+    panel.run()
+    qtbot.waitUntil(entered.is_set, timeout=60_000)
+    panel.cancel()
+    go.set()
+    assert "2 of 3 planes are labelled" in finish(panel)
+
+
+def test_a_result_follows_a_source_that_was_moved(panel_of: Open, finish: Finish, model: Any) -> None:
+    panel = panel_of(FeaturesPanel)
+    panel.run()
+    finish(panel)
+    panel.pick((0, 15, 18))
+    finish(panel)
+    model.layers["stack"].scale = (2, 3, 3)
+    panel.pick((0, 90, 108))
+    finish(panel)
+    np.testing.assert_allclose(model.layers["stack similarity [1]"].scale, (2, 12, 12))
 
 
 def paint(viewer: Any) -> None:

@@ -104,6 +104,16 @@ def test_the_answer_of_a_superseded_run_is_dropped(runner: JobRunner, qtbot: Any
     assert [answer.result for answer in answers] == ["second"]
 
 
+def test_a_job_may_count_more_than_a_bar_of_qt(runner: JobRunner, qtbot: Any) -> None:
+    def job() -> Any:
+        yield Progress(25 * 10**9, 30 * 10**9, "bytes")
+        return "all"
+
+    with qtbot.waitSignals([runner.progressed, runner.finished], timeout=10_000) as both:
+        runner.run(job(), "A download")
+    assert [type(signal.args[0]) for signal in both.all_signals_and_args] == [Progress, Done]
+
+
 def test_our_warnings_reach_the_panel(runner: JobRunner, qtbot: Any) -> None:
     def job() -> Any:
         yield Progress(0, 1)

@@ -6,6 +6,7 @@ worker thread; what it needs of a layer is read beforehand by :func:`request_fea
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +46,12 @@ class FeatureRequest:
     key: FeatureKey
     config: ExtractConfig
     visible: int
+
+    @property
+    def place(self) -> tuple[Hashable, ...]:
+        """What two requests share if a result of one may take the place of the other's: the features, and where they lie."""
+        transform = self.source.placement.pixel_transform()
+        return (self.key, *(str(np.asarray(value).tolist()) for name, value in transform.items() if name != "units"))
 
 
 def request_features(session: Session, viewer: Any, layer: Any, config: ExtractConfig) -> FeatureRequest:

@@ -100,7 +100,7 @@ class Session:
         """Tell one state of a layer's data from another.
 
         Replaced data always count. Data edited in place are noticed through a checksum of a sample when they are a numpy
-        array; lazy data are never read for it.
+        array in memory; lazy data are never read for it.
         """
         data = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
         return self._edits.get(layer.unique_id, 0), id(data), _fingerprint(data)
@@ -184,7 +184,7 @@ def session_of(viewer: Any) -> Session:
 
 
 def _fingerprint(data: Any) -> int:
-    if not isinstance(data, np.ndarray):
+    if not isinstance(data, np.ndarray) or isinstance(data, np.memmap):
         return 0
     if data.flags.c_contiguous:
         sample = data.reshape(-1)[:: max(1, data.size // _FINGERPRINT_PIXELS)]

@@ -114,4 +114,4 @@ class SimilarityView:
             return add_patches(self._viewer, placement, filling.features, filling.array, name=f"{placement.name} similarity",
                                metadata=metadata, **LOOK)
 
-        self.owned.show(placement.arrange(filling.array), belongs_to=request.key, metadata=metadata, add=add)
+        self.owned.show(placement.arrange(filling.array), belongs_to=request.place, metadata=metadata, add=add)

@@ -92,15 +92,15 @@ class AlignPanel(ImagePanel):
 
     def make_job(self) -> Job[tuple[StackAlignment, Any]]:
         """Estimate and resample."""
-        self._source = self.source()
-        return alignment.align_steps(self._source.planes, self.config())
+        self._source, self._like, self._config = self.source(), self.image.value(), self.config()
+        return alignment.align_steps(self._source.planes, self._config)
 
     def show_result(self, result: tuple[StackAlignment, Any]) -> str:
         """Add the aligned stack and fill the table."""
         self.alignment, aligned = result
         rows = alignment.section_table(self.alignment)
         _fill(self.table, rows)
-        layer = self._add(self._source, aligned, self.image.value(), rows)
+        layer = self._add(self._source, aligned, self._like)
         self.refresh()
         bad = len(self.alignment.bad)
         lost = f"; {bad} match no neighbour and got a pose between theirs" if bad else ""
@@ -121,15 +121,15 @@ class AlignPanel(ImagePanel):
             return
         source = read_layer(layer, point=world_point(self.viewer))
         self.start(alignment.resample_steps(self.alignment, source.planes), "Moving along",
-                   lambda moved: f"Added {self._add(source, moved, layer, []).name!r}.")
+                   lambda moved: f"Added {self._add(source, moved, layer).name!r}.")
 
     def _rgb_config(self) -> AlignConfig:
         return AlignConfig(**self.form.value(), axes=script.axes_of(self.source()))
 
-    def _add(self, source: Source, moved: Any, like: Any, rows: list[alignment.SectionRow]) -> Any:
+    def _add(self, source: Source, moved: Any, like: Any) -> Any:
         path, placement = self.alignment, source.placement
         assert path is not None  # only called with a result
-        metadata = provenance("align", source=placement.name, settings=self.config().options(), script=self.script(),
+        metadata = provenance("align", source=placement.name, settings=self._config.options(), script=self.ran_script,
                               transforms=path.transforms, quality=path.quality, bad=path.bad)
         is_labels = type(unwrap(like)).__name__ == "Labels"
         look: dict[str, Any] = {} if is_labels else {"rgb": source.planes.rgb}
@@ -156,7 +156,8 @@ def _table() -> QTableWidget:
 def _fill(table: QTableWidget, rows: list[alignment.SectionRow]) -> None:
     table.setRowCount(len(rows))
     for at, row in enumerate(rows):
-        match = f"✓ {row.quality:.1f}" if row.matched else "✕ none"
-        texts = (f"{row.section}", f"{row.row_shift:+.1f}", f"{row.col_shift:+.1f}", f"{row.rotation_deg:+.1f}", match)
+        match = f"{row.quality:.1f}" if row.matched else "none"
+        moved = (f"{round(value, 1) + 0.0:+.1f}" for value in (row.row_shift, row.col_shift, row.rotation_deg))
+        texts = (f"{row.section}", *moved, match)
         for col, text in enumerate(texts):
             table.setItem(at, col, QTableWidgetItem(text))

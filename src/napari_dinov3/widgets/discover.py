@@ -118,8 +118,8 @@ class DiscoverPanel(ImagePanel):
 
     def make_job(self) -> Job[tuple[FeatureMap, TokenCut, Any]]:
         """Solve the cut of every plane."""
-        self._request, self._remasking = self.request(), False
-        return discovery.discover_steps(self.session, self._request, self.config())
+        self._request, self._config, self._remasking = self.request(), self.config(), False
+        return discovery.discover_steps(self.session, self._request, self._config)
 
     def show_result(self, result: tuple[FeatureMap, TokenCut, Any]) -> str:
         """Show the masks."""
@@ -131,12 +131,9 @@ class DiscoverPanel(ImagePanel):
     def script(self) -> str:
         """Write the cut and the masks."""
         source = self.source()
-        needs_image = self.config().side in ("bright", "dark")
-        cut = self.config().to_python()
-        cut = cut.replace("nd.tokencut(features", "nd.tokencut(features, image=image") if needs_image else cut
         add = script.add_line("labels", "cut.masks.astype('uint8')", name=f"{source.placement.name} discovered",
                               placement=source.placement, transform=source.placement.pixel_transform())
-        return script.script_of([*self.extract_script(), cut, add])
+        return script.script_of([*self.extract_script(), self.config().to_python(), add])
 
     def add_boxes(self) -> None:
         """Add a shapes layer with a box around each piece of the masks."""
@@ -165,8 +162,8 @@ class DiscoverPanel(ImagePanel):
     def _metadata(self) -> dict[str, Any]:
         cut = self.cut
         assert cut is not None and self._features is not None  # only called with a result
-        return provenance("tokencut", source=self._request.source.placement.name, settings=self.config().options(),
-                          script=self.script(), features=self._features.provenance, tau=cut.tau, well_posed=cut.well_posed,
+        return provenance("tokencut", source=self._request.source.placement.name, settings=self._config.options(),
+                          script=self.ran_script, features=self._features.provenance, tau=cut.tau, well_posed=cut.well_posed,
                           boxes=cut.boxes if len(cut) <= 200 else ())
 
     def _show_masks(self, result: tuple[TokenCut, Any]) -> str:
@@ -178,7 +175,7 @@ class DiscoverPanel(ImagePanel):
                                       metadata=metadata, opacity=0.5)
 
         data = placement.arrange(results.storable(masks, "labels"))
-        layer = self.owned.show(data, belongs_to=self._request.key, metadata=metadata, add=add)
+        layer = self.owned.show(data, belongs_to=self._request.place, metadata=metadata, add=add)
         decided = int(self.cut.well_posed.sum())
         share = self.cut.grid_masks.mean()
         return f"{layer.name!r} covers {share:.0%} of the image; the cut is clear in {decided} of {len(self.cut)} planes."
@@ -188,8 +185,8 @@ class DiscoverPanel(ImagePanel):
         solving = self.runner.running and not self._remasking
         if self.cut is None or solving or self._problem():
             return
-        job = discovery.remask_steps(self.cut, self._request.source.planes, self.config(), self._request.config.memory_gb)
-        self._remasking = True
+        self._remasking, self._config, self.ran_script = True, self.config(), self.script()
+        job = discovery.remask_steps(self.cut, self._request.source.planes, self._config, self._request.config.memory_gb)
         self.start(job, "Masks", self._show_masks)
 
     def _on_pick_toggled(self, on: bool) -> None:

@@ -9,11 +9,11 @@ from dataclasses import replace
 from typing import Any
 
 from qtpy.QtCore import QSignalBlocker, Signal
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from napari_dinov3._napari.jobs import FeatureEstimate, estimate_features
 from napari_dinov3._napari.session import Session
-from napari_dinov3.backbones.registry import backbone_facts, choose_backbone, list_backbones
+from napari_dinov3.backbones.registry import backbone_facts, choose_backbone, list_backbones, readiness
 from napari_dinov3.image import Planes
 from napari_dinov3.recipe import ExtractConfig
 from napari_dinov3.widgets.form import Choice, Form, wrapped_label
@@ -21,12 +21,25 @@ from napari_dinov3.widgets.form import Choice, Form, wrapped_label
 
 def feature_fields() -> tuple[Choice, ...]:
     """Describe the two fields."""
-    backbones = (("auto", "auto (best present)"), *((facts.name, facts.name) for facts in list_backbones()))
+    backbones = (("auto", "auto (best present)"), *((facts.name, _entry(facts.name)) for facts in list_backbones()))
     return (
         Choice("backbone", "Backbone", "What turns the image into patch features.", "auto", backbones),
         Choice("stride", "Stride (px)", "Pixels between patch centres: smaller is finer and takes more memory.", None,
                ((None, ""),)),
     )
+
+
+def _entry(backbone: str) -> str:
+    return backbone if readiness(backbone).ready else f"{backbone} (not here)"
+
+
+def missing_text(backbone: str) -> str:
+    """Say what a backbone still needs; empty where it is ready."""
+    state = readiness(choose_backbone(backbone)[0])
+    if state.ready:
+        return ""
+    size = " (torch takes up to 4 GB)" if "torch" in state.message else ""
+    return f"{backbone} is not ready: {state.message}{size}."
 
 
 def stride_options(backbone: str) -> tuple[tuple[int | None, str], ...]:
@@ -66,6 +79,7 @@ class FeatureChooser(QWidget):
     """
 
     valueChanged = Signal()
+    downloadRequested = Signal(str)
 
     def __init__(self, session: Session, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -73,10 +87,13 @@ class FeatureChooser(QWidget):
         self.form = Form(feature_fields())
         self.facts = wrapped_label(name="facts")
         self.estimate = wrapped_label(name="estimate")
+        self.download_button = QPushButton()
+        self.download_button.setToolTip("Download the weights of this backbone now; a stopped download goes on the next time.")
+        self.download_button.clicked.connect(lambda: self.downloadRequested.emit(self.value().backbone))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
-        for widget in (self.form, self.facts, self.estimate):
+        for widget in (self.form, self.facts, self.download_button, self.estimate):
             layout.addWidget(widget)
         self._show(session.features_config)
         self.form.valueChanged.connect(self._on_edited)
@@ -93,6 +110,11 @@ class FeatureChooser(QWidget):
     def show_estimate(self, planes: Planes | None) -> None:
         """Say how large the map of an image would be; nothing for no image."""
         self.estimate.setText("" if planes is None else estimate_text(estimate_features(planes, self.value())))
+
+    def refresh(self) -> None:
+        """Look again at what is on this computer, for example after a download."""
+        self.form.set_options("backbone", feature_fields()[0].options)
+        self._show(self.value())
 
     def dispose(self) -> None:
         """Stop following the session."""
@@ -115,3 +137,6 @@ class FeatureChooser(QWidget):
             self.form.setValue({"backbone": config.backbone, "stride": None if config.stride == default else config.stride})
         self.facts.setText(facts_text(config.backbone))
         self.facts.setToolTip(origin_text(config.backbone))
+        state = readiness(choose_backbone(config.backbone)[0])
+        self.download_button.setText(f"Download ({state.message.partition(': ')[2]})")
+        self.download_button.setHidden(state.ready or not state.message.startswith("weights"))

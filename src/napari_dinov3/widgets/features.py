@@ -114,8 +114,8 @@ class FeaturesPanel(ImagePanel):
 
     def show_pca(self) -> None:
         """Add a layer with the principal components as colours."""
-        request = self.request()
-        self.start(jobs.pca_steps(self.session, request), "Principal components", lambda r: self._add_pca(request, *r))
+        request, code = self.request(), self.script()
+        self.start(jobs.pca_steps(self.session, request), "Principal components", lambda r: self._add_pca(request, code, *r))
 
     def show_region(self) -> None:
         """Add a layer with the similarity to the painted region."""
@@ -145,12 +145,13 @@ class FeaturesPanel(ImagePanel):
             self.say("error", error_text(error))
             return
         self.say("done", f"Similarity to row {at.row:.0f}, column {at.col:.0f} of plane {at.plane}: 1 is alike, 0 unrelated.")
-        if rest and len(features) > 1:
+        busy = self.runner.running and self._on_result != self._show_rest  # another job is not given up for the other planes
+        if rest and len(features) > 1 and not busy:
             self.start(self.similarity.rest_steps(request.visible), "Similarity", self._show_rest)
 
-    def _add_pca(self, request: jobs.FeatureRequest, features: FeatureMap, colours: Any) -> str:
+    def _add_pca(self, request: jobs.FeatureRequest, code: str, features: FeatureMap, colours: Any) -> str:
         name = request.source.placement.name
-        metadata = provenance("pca", source=name, settings=request.config.options(), script=self.script(),
+        metadata = provenance("pca", source=name, settings=request.config.options(), script=code,
                               features=features.provenance)
         with results.selection_kept(self.viewer):
             layer = results.add_patches(self.viewer, request.source.placement, features, colours, name=f"{name} PCA", rgb=True,

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from napari_dinov3._napari import jobs, script
 from napari_dinov3._napari.compat import world_point
 from napari_dinov3._napari.layers import Source, describe_layer, read_layer
-from napari_dinov3.widgets.feature_chooser import FeatureChooser
+from napari_dinov3.widgets.feature_chooser import FeatureChooser, missing_text
 from napari_dinov3.widgets.form import Form, Number, wrapped_label
 from napari_dinov3.widgets.layer_chooser import LayerChooser
 from napari_dinov3.widgets.panel import TaskPanel
@@ -36,6 +36,7 @@ class ImagePanel(TaskPanel):
             self.features = FeatureChooser(self.session)
             self.section("Features", self.features)
             self.features.valueChanged.connect(self.changed)
+            self.features.downloadRequested.connect(self.download)
             self.on_close(self.features.dispose)
         self.build_task()
 
@@ -60,7 +61,7 @@ class ImagePanel(TaskPanel):
         if layer is None:
             return NO_IMAGE
         self.source()
-        return ""
+        return missing_text(self.session.features_config.backbone) if self.uses_features else ""
 
     def refresh(self, *_: Any) -> None:
         """Bring facts, estimate, buttons and status in step."""
@@ -71,6 +72,17 @@ class ImagePanel(TaskPanel):
         if self.uses_features:
             self.features.show_estimate(None if layer is None else self.source().planes)
         super().refresh()
+
+    def download(self, backbone: str) -> None:
+        """Download the weights of a backbone."""
+        from napari_dinov3.backbones.download import download_steps
+
+        def show(path: Any) -> str:
+            self.features.refresh()
+            self.refresh()
+            return f"The weights of {backbone} are in {path}."
+
+        self.start(download_steps(backbone), f"Downloading {backbone}", show)
 
     def source(self) -> Source:
         """Read the chosen layer as planes, lazily."""

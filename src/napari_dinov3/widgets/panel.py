@@ -31,7 +31,7 @@ from napari_dinov3._napari.session import session_of
 from napari_dinov3.errors import InputError
 from napari_dinov3.progress import Job, Progress
 from napari_dinov3.widgets.form import wrapped_label
-from napari_dinov3.widgets.runner import Cancelled, Done, Failed, JobRunner
+from napari_dinov3.widgets.runner import BAR_STEPS, Cancelled, Done, Failed, JobRunner
 from napari_dinov3.widgets.status import State, error_text, progress_text, status_html
 
 PANEL_WIDTH = 300
@@ -62,6 +62,7 @@ class TaskPanel(QWidget):
         self._after: list[Callable[[], None]] = [self.runner.abandon]
         self._warnings: list[str] = []
         self._started = 0.0
+        self.ran_script = ""
         self._restoring = True
         self._lay_out()
         self.build()
@@ -146,6 +147,10 @@ class TaskPanel(QWidget):
         """Say what Run will do, for the status line."""
         return ""
 
+    def cancelled_text(self) -> str:
+        """Say what is there after a cancelled run."""
+        return "Nothing was added."
+
     def say(self, state: State, message: str = "") -> None:
         """Show a status."""
         self.status.setText(status_html(state, message))
@@ -163,6 +168,7 @@ class TaskPanel(QWidget):
             self.say("blocked", problem)
             return
         try:
+            self.ran_script = self.script()
             job = self.make_job()
         except InputError as error:
             self.say("error", error_text(error))
@@ -278,8 +284,8 @@ class TaskPanel(QWidget):
         self.say("running", title)
 
     def _on_progress(self, event: Progress) -> None:
-        self.bar.setRange(0, event.total)
-        self.bar.setValue(event.done)
+        self.bar.setRange(0, BAR_STEPS)
+        self.bar.setValue(round(BAR_STEPS * event.fraction))
         self.say("running", progress_text(event))
 
     def _on_finished(self, outcome: Done | Failed | Cancelled) -> None:
@@ -288,7 +294,7 @@ class TaskPanel(QWidget):
         if isinstance(outcome, Failed):
             self.say("error", error_text(outcome.error))
         elif isinstance(outcome, Cancelled):
-            self.say("cancelled", "Nothing was added.")
+            self.say("cancelled", self.cancelled_text())
         else:
             self._show(outcome.result)
 

@@ -23,6 +23,9 @@ from napari_dinov3.errors import FallbackWarning, IllPosedWarning
 from napari_dinov3.progress import Job, Progress
 
 PROGRESS_EVERY_S = 0.05
+BAR_STEPS = 1000
+"""Steps of a progress bar, whatever is counted: Qt's bars end at two thousand million, and downloads count bytes."""
+
 _LOG = logging.getLogger(__name__)
 
 
@@ -147,9 +150,9 @@ class JobRunner(QObject):
         self.progressed.emit(event)
         # last, because napari handles events while it draws its bar: the answer may come in before these lines return
         bar = self._bar
-        if bar.total != event.total:
-            bar.total = event.total
-        bar.update(event.done - bar.n)
+        if bar.total != BAR_STEPS:
+            bar.total = BAR_STEPS
+        bar.update(round(BAR_STEPS * event.fraction) - bar.n)
 
     def _on_warned(self, number: int, shown: tuple[Any, ...]) -> None:
         message, category = shown[0], shown[1]

@@ -128,7 +128,8 @@ class SegmentPanel(ImagePanel):
     def make_job(self) -> Job[Prediction]:
         """Train and label, the visible plane first."""
         request = self.request()
-        self.prediction = Prediction(self.loaded or Probe(**self.config().options()))
+        self._config = self.config()
+        self.prediction = Prediction(self.loaded or Probe(**self._config.options()))
         self._request = request
         return segmentation.prediction_steps(
             self.session, request, self.prediction, scribbles=None if self.loaded else self._painted(),
@@ -146,6 +147,11 @@ class SegmentPanel(ImagePanel):
         self.report.setText(result.report)
         more = f" and {len(added)} more" if added else ""
         return f"Classes {', '.join(map(str, result.probe.classes_))} in layer {layer.name!r}{more}."
+
+    def cancelled_text(self) -> str:
+        """Say how many planes are labelled."""
+        done = self.prediction.done if self.prediction is not None else ()
+        return f"{len(done)} of {len(self._request.source.planes)} planes are labelled." if done else super().cancelled_text()
 
     def script(self) -> str:
         """Write training and labelling."""
@@ -213,7 +219,7 @@ class SegmentPanel(ImagePanel):
     def _show_labels(self, prediction: Prediction) -> Any:
         placement = self._request.source.placement
         data = placement.arrange(prediction.labels)
-        metadata = provenance("probe", source=placement.name, settings=self.config().options(), script=self.script(),
+        metadata = provenance("probe", source=placement.name, settings=self._config.options(), script=self.ran_script,
                               features=prediction.features.provenance if prediction.features is not None else {})
 
         def add() -> Any:
@@ -221,7 +227,7 @@ class SegmentPanel(ImagePanel):
                                       metadata=metadata, opacity=0.5)
 
         self._shown = prediction
-        return self.owned.show(data, belongs_to=self._request.key, metadata=metadata, add=add)
+        return self.owned.show(data, belongs_to=self._request.place, metadata=metadata, add=add)
 
     def _on_progress(self, event: Progress) -> None:
         super()._on_progress(event)
