@@ -81,10 +81,13 @@ def coarse(patches: int, step: int) -> None:
     direct, whole = timed(nd.tokencut, features, tau=tau, component="all", max_patches=patches)
     quick, part = timed(nd.tokencut, features, tau=tau, component="all", max_patches=patches // step**2)
     a, b = (cut.eigenvectors[0, ..., 0].ravel() for cut in (whole, part))
-    x, y = whole.grid_masks, part.grid_masks
-    iou = np.count_nonzero(x & y) / np.count_nonzero(x | y)
+    overlaps = []
+    for bipartition in ("mean", "otsu"):
+        x, y = (cut.with_masks(bipartition=bipartition).grid_masks for cut in (whole, part))
+        overlaps.append(np.count_nonzero(x & y) / np.count_nonzero(x | y))
     corr = abs(np.corrcoef(a, b)[0, 1])
-    print(f"| {patches:,} | 1 in {step**2} | {direct:.2f} s | {quick:.2f} s | {corr:.4f} | {iou:.4f} |", flush=True)
+    agreement = " | ".join(f"{value:.4f}" for value in (corr, *overlaps))
+    print(f"| {patches:,} | 1 in {step**2} | {direct:.2f} s | {quick:.2f} s | {agreement} |", flush=True)
 
 
 def main() -> None:
@@ -102,7 +105,8 @@ def main() -> None:
             process.start()
             process.join()
     if arguments.accuracy:
-        print("\n| patches | solved | direct | coarse to fine | correlation | IoU |\n|---|---|---|---|---|---|")
+        heads = ("patches", "solved", "direct", "coarse to fine", "correlation", "IoU at the mean", "IoU at Otsu's split")
+        print(f"\n| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
         for patches, step in ((4096, 2), (16_384, 2), (16_384, 4)):
             coarse(patches, step)
 
