@@ -33,7 +33,15 @@ def test_an_error_in_a_block_is_told_and_the_threads_come_back():
     assert library_threads() == before
 
 
-def test_overlapping_jobs_share_the_limit_and_the_last_lifts_it():
+def test_jobs_within_jobs_keep_the_limit_to_the_end():
+    before = library_threads()
+    with one_library_thread():
+        in_threads(lambda start: None, range(4))
+        assert all(count == 1 for count in library_threads())
+    assert library_threads() == before
+
+
+def test_overlapping_jobs_leave_the_library_as_it_was():
     before = library_threads()
     inside, leave = threading.Event(), threading.Event()
 
@@ -46,7 +54,6 @@ def test_overlapping_jobs_share_the_limit_and_the_last_lifts_it():
     with one_library_thread():
         other.start()
         assert inside.wait(10)
-    assert all(count == 1 for count in library_threads())
     leave.set()
     other.join()
     assert library_threads() == before

@@ -15,7 +15,9 @@ from functools import lru_cache
 from typing import Any
 
 _LOCK = threading.Lock()
-_held: list[Any] = []  # the limit, then one entry a job that runs under it
+_LOCAL = threading.local()  # .depth: how many contexts this thread is in
+_original: list[tuple[Any, int]] = []  # each library and its number of threads before the first job came
+_jobs = [0]
 
 
 def in_threads(work: Callable[[int], None], starts: Sequence[int]) -> None:
@@ -42,20 +44,36 @@ def in_threads(work: Callable[[int], None], starts: Sequence[int]) -> None:
 def one_library_thread() -> Iterator[None]:
     """Hold the linear algebra library to one thread.
 
-    Thousands of small products are no quicker on several, and far slower on a computer that is busy with other things. The
-    limit holds for the whole process, so jobs that overlap share it: the first sets it, the last lifts it.
+    Thousands of small products are no quicker on several, and far slower on a computer that is busy with other things. OpenBLAS
+    gives threads back only to the thread that took them away, so each job lifts the limit itself, to what was there before the
+    first of the jobs that overlap.
     """
-    with _LOCK:
-        if not _held:
-            _held.append(_libraries().limit(limits=1, user_api="blas"))
-        _held.append(None)
+    depth = getattr(_LOCAL, "depth", 0)
+    _LOCAL.depth = depth + 1
+    if depth == 0:
+        _take_threads()
     try:
         yield
     finally:
-        with _LOCK:
-            _held.pop()
-            if len(_held) == 1:
-                _held.pop().restore_original_limits()
+        _LOCAL.depth = depth
+        if depth == 0:
+            _give_threads_back()
+
+
+def _take_threads() -> None:
+    with _LOCK:
+        if _jobs[0] == 0:
+            _original[:] = [(library, library.num_threads) for library in _libraries() if library.user_api == "blas"]
+        _jobs[0] += 1
+        for library, _ in _original:
+            library.set_num_threads(1)
+
+
+def _give_threads_back() -> None:
+    with _LOCK:
+        _jobs[0] -= 1
+        for library, threads in _original:
+            library.set_num_threads(threads)
 
 
 @lru_cache(maxsize=1)
@@ -63,4 +81,4 @@ def _libraries() -> Any:
     import scipy.linalg  # noqa: F401  # brings its own linear algebra library, which must be loaded to be found
     from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]  # comes with scikit-learn
 
-    return ThreadpoolController()
+    return ThreadpoolController().lib_controllers
