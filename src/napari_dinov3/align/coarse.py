@@ -22,6 +22,7 @@ MIN_OVERLAP = 0.3  # part of the smaller image
 NEAR_ANGLES = (0.0, -5.0, 5.0, -10.0, 10.0, -15.0, 15.0)
 ALL_ANGLES = tuple(float(a) for a in range(-175, 181, 5))
 _VERIFIED = 4
+_CLEAR = 0.6  # agreement that no wrong pose comes near: unrelated images reach 0.25
 _ROUGHLY = 0.1  # pixels of the thumbnail
 _SAME = 1.5  # pixels of the thumbnail: closer starts end in the same place
 
@@ -31,6 +32,9 @@ class Candidate(NamedTuple):
 
     matrix: Matrix
     score: float
+
+
+NOTHING = Candidate(np.eye(3), -1.0)
 
 
 class Surface(NamedTuple):
@@ -134,18 +138,22 @@ def coarse_pose(
     found: list[Candidate] = []
     for angle in angles if model != "translation" else tuple(angles)[:1]:
         found += _at_angle(target, small_moving, angle)
+        if max(candidate.score for candidate in found[-2:] or [NOTHING]) > _CLEAR:
+            break
     found.sort(key=lambda candidate: -candidate.score)
     shortlist = [c.matrix for c in found[:_VERIFIED]]
     shortlist = _distinct([*shortlist, *(scaled(hint, 1 / factor) for hint in hints), np.eye(3)], small_fixed.shape)
     blurred = comparable_channels(small_fixed, sigmas=BLURRED)
     freedom: LinearModel = "rigid" if model == "affine" else model
-    best = Candidate(np.eye(3), -1.0)
+    best = NOTHING
     for start in shortlist:
         matrix = refine(blurred, small_moving, start, model=freedom, iterations=6, tolerance=_ROUGHLY)
         matrix = refine(target, small_moving, matrix, model=freedom, iterations=3, tolerance=_ROUGHLY)
         score = _verified(target, small_moving, matrix)
         if score > best.score:
             best = Candidate(matrix, score)
+        if best.score > _CLEAR:
+            break
     if model != freedom:
         matrix = refine(blurred, small_moving, best.matrix, model=model, iterations=8, tolerance=_ROUGHLY)
         score = _verified(target, small_moving, matrix)

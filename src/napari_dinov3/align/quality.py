@@ -18,7 +18,7 @@ from napari_dinov3.align.transforms import scaled
 from napari_dinov3.geometry import Matrix
 
 ACCEPTED_Z = 5.0
-ACCEPTED_LEAD = 1.15
+ACCEPTED_LEAD = 1.3
 TESTED_SIDE = 192
 _SELF_SIMILAR = 0.5  # of the fixed image with itself, moved: the same match, blurred or repeated
 _OVERLAPPING = 0.4
