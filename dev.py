@@ -8,14 +8,10 @@ On Debian and Ubuntu the system packages a viewer needs are installed too when y
 Only the standard library is used, and the syntax stays old enough that an old Python can still say what is wrong.
 """
 
-import hashlib
 import os
 import shutil
 import subprocess
 import sys
-import tempfile
-import urllib.request
-import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
@@ -23,13 +19,6 @@ ENVIRONMENT = ROOT / ".venv-dev"
 PYTHON = ENVIRONMENT / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 OLDEST = (3, 11)
 TOX = "tox>=4.23"  # the first whose dependency_groups and wheel_build_env serve tox.ini
-
-# Debian's own Python comes without ensurepip unless python3-venv is installed; this wheel takes its place.
-PIP_WHEEL = (
-    "https://files.pythonhosted.org/packages/07/25/"
-    "ee8c38ae72d66b844ce8eb9711ba905dba21ca1a8a0c960057c41cd23337/pip-26.3-py3-none-any.whl"
-)
-PIP_SHA256 = "f3b60b20ffaadd4415ed7957212a38ac63fa4c5fa375bd0f4a797777940fad13"
 
 USAGE = """usage: python3 dev.py TASK [ARGUMENTS]
 
@@ -64,31 +53,30 @@ def has_tox():
         return False
 
 
-def install_pip_from_wheel():
-    """Put pip into the environment from a wheel of known content."""
-    say("This Python comes without ensurepip: fetching pip from PyPI instead.")
-    with urllib.request.urlopen(PIP_WHEEL, timeout=120) as answer:
-        content = answer.read()
-    if hashlib.sha256(content).hexdigest() != PIP_SHA256:
-        raise OSError("the pip wheel that came is not the one expected")
-    with tempfile.TemporaryDirectory() as folder:
-        wheel = Path(folder) / PIP_WHEEL.rpartition("/")[2]
-        wheel.write_bytes(content)
-        subprocess.check_call([str(PYTHON), str(wheel / "pip"), "install", "--quiet", "--no-index", str(wheel)])
+def has_ensurepip():
+    """Say whether this Python can put pip into an environment; Debian's own needs the package python3-venv for it."""
+    return subprocess.call([sys.executable, "-c", "import ensurepip"], stderr=subprocess.DEVNULL) == 0
+
+
+def install_ensurepip():
+    """Install Debian's python3-venv when we are root there; otherwise say what is missing."""
+    if not (shutil.which("apt-get") and os.geteuid() == 0):
+        raise OSError("this Python has no ensurepip; on Debian: sudo apt-get install python3-venv")
+    say("This Python comes without ensurepip: installing python3-venv with apt-get.")
+    apt = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300"]
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    subprocess.call([*apt, "update"], env=environment, stdin=subprocess.DEVNULL)
+    command = [*apt, "install", "-y", "--no-install-recommends", "python3-venv"]
+    subprocess.check_call(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
 
 def make_environment():
     """Make ``.venv-dev`` with tox in it, anew if it is broken."""
     say("Making a private environment in {} (first run only).".format(ENVIRONMENT.name))  # noqa: UP032
-    try:
-        import ensurepip  # noqa: F401 - asked for its presence only
-    except ImportError:
-        with_pip = False
-    else:
-        with_pip = True
-    venv.create(str(ENVIRONMENT), with_pip=with_pip, clear=True, symlinks=os.name != "nt")
-    if not with_pip:
-        install_pip_from_wheel()
+    if not has_ensurepip():
+        install_ensurepip()
+    shutil.rmtree(str(ENVIRONMENT), ignore_errors=True)
+    subprocess.check_call([sys.executable, "-m", "venv", str(ENVIRONMENT)])
     subprocess.check_call([str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", TOX])
 
 
@@ -108,7 +96,7 @@ def main(arguments):
             make_environment()
         except (OSError, subprocess.CalledProcessError) as error:
             say("The environment could not be made: {}".format(error))  # noqa: UP032
-            say("A network is needed for the first run. On Debian, 'apt-get install python3-venv' may help.")
+            say("A network is needed for the first run.")
             return 2
     task, rest = arguments[0], arguments[1:]
     command = [str(PYTHON), "-m", "tox", "--root", str(ROOT)]
