@@ -264,7 +264,7 @@ def _pixels(tiles: FloatArray, network: Network, scale: int) -> Tensor:
     return batch
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=1)  # it keeps its network alive
 def _calibration(network: Network, layers: tuple[int, ...], scale: int) -> tuple[calibration.Scaling, ...]:
     """Measure each layer on the calibration images, one at a time so that it costs no memory worth naming."""
     per_layer: list[list[FloatArray]] = [[] for _ in layers]

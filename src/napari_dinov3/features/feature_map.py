@@ -66,7 +66,7 @@ class FeatureMap:
                              "Add the missing axis, for example features[None]")
 
     @classmethod
-    def from_array(cls, array: npt.ArrayLike, *, stride: float = 16, **facts: Any) -> FeatureMap:
+    def from_array(cls, array: npt.ArrayLike, /, *, stride: float = 16, **facts: Any) -> FeatureMap:
         """Wrap features made elsewhere.
 
         Parameters
