@@ -100,6 +100,12 @@ def test_the_sweep_prefers_the_tau_that_separates_the_clusters():
     assert chosen.values[0] < chosen.values[1]
 
 
+def test_the_sweep_reaches_features_whose_cosines_all_lie_near_one():
+    unit = normalise_rows(points(300, seed=6, noise=0.3) + 20)
+    assert (unit @ unit.T).min() > 0.95
+    assert clearest(collect(sweep_tau_steps(unit))) > 0.95
+
+
 def test_where_no_tau_works_the_middle_of_the_sweep_is_returned():
     unit = np.ones((20, 1), np.float32)
     assert clearest(collect(sweep_tau_steps(unit, taus=(0.1, 0.2, 0.3)))) == 0.2

@@ -40,8 +40,8 @@ class CutOptions:
     Parameters
     ----------
     tau : float or "auto"
-        Cosine above which two patches are linked, -1..1. ``"auto"`` tries 0..0.95 on a sample of each plane and takes the
-        threshold with the widest eigengap.
+        Cosine above which two patches are linked, -1..1. ``"auto"`` tries 0..0.95, and the deciles above, on a sample of
+        each plane and takes the threshold with the widest eigengap.
     scaling : {"auto", "none", "standardize"}
         Whether each feature is brought to mean 0 and variance 1 over the stack before the cosine. ``"auto"`` does so for the
         filter bank, whose features have all kinds of sizes (their plain cosines all lie near 1), and for no other backbone.

@@ -46,7 +46,7 @@ class TauScore:
 
 
 def sweep_tau_steps(
-    unit: FloatArray, *, taus: tuple[float, ...] = TAUS, weighting: Weighting = "binary", epsilon: float = EPSILON
+    unit: FloatArray, *, taus: tuple[float, ...] | None = None, weighting: Weighting = "binary", epsilon: float = EPSILON
 ) -> Job[tuple[TauScore, ...]]:
     """Judge each threshold on a plane.
 
@@ -55,7 +55,8 @@ def sweep_tau_steps(
     unit : (n, dim) float32
         Feature vectors of length 1; at most 1,024 of them, evenly spread, are used.
     taus : tuple of float
-        Thresholds to try.
+        Thresholds to try; by default 0 to 0.95, and above these the deciles of the cosines, for features whose cosines all lie
+        near 1.
     weighting, epsilon
         As in :func:`~napari_dinov3.segment.affinity.build_affinity_steps`.
 
@@ -66,6 +67,7 @@ def sweep_tau_steps(
     """
     step = -(-len(unit) // SAMPLED_PATCHES)
     sample = unit[::step]
+    taus = _candidates(sample) if taus is None else taus
     scores = []
     guess: FloatArray | None = None
     for done, tau in enumerate(taus):
@@ -80,6 +82,12 @@ def sweep_tau_steps(
         scores.append(TauScore(tau, affinity.density, (low, next_up), share, score))
         guess = pairs.vectors if vector.any() else None
     return tuple(scores)
+
+
+def _candidates(unit: FloatArray) -> tuple[float, ...]:
+    few = unit[:: -(-len(unit) // 256)]
+    deciles = np.quantile(few @ few.T, np.arange(1, 10) / 10)
+    return (*TAUS, *(float(tau) for tau in np.unique(deciles) if TAUS[-1] < tau < 1 - 1e-6))
 
 
 def clearest(scores: tuple[TauScore, ...]) -> float:
