@@ -38,7 +38,7 @@ def request(viewer: ViewerModel) -> FeatureRequest:
 
 
 def test_a_click_shows_the_visible_plane_and_the_job_fills_the_others(viewer: ViewerModel) -> None:
-    viewer.dims.set_point(0, 2)
+    viewer.dims.set_point(0, 4)
     wanted = request(viewer)
     features = collect(features_steps(session_of(viewer), wanted))
     view = SimilarityView(viewer)
@@ -46,10 +46,10 @@ def test_a_click_shows_the_visible_plane_and_the_job_fills_the_others(viewer: Vi
     assert (at.plane, round(at.row), round(at.col)) == (1, 30, 36)
     layer = view.owned.layer
     expected = features.similarity(plane=1, row=30, col=36)
-    np.testing.assert_allclose(layer.data[1], expected[1])
-    assert not layer.data[2].any()
+    np.testing.assert_allclose(layer.data[2], expected[2], atol=1e-5)
+    assert not layer.data[1].any()
     collect(view.rest_steps(wanted.visible))
-    np.testing.assert_allclose(layer.data, expected)
+    np.testing.assert_allclose(layer.data, expected, atol=1e-5)
     assert expected[0, 8, 9] > 0.8 > expected[0, 1, 1]
 
 

@@ -18,6 +18,7 @@ from napari_dinov3._napari.owned import OwnedLayer
 from napari_dinov3._napari.provenance import provenance
 from napari_dinov3._napari.results import add_patches
 from napari_dinov3.features.feature_map import FeatureMap
+from napari_dinov3.features.views import standardisation
 from napari_dinov3.progress import Job, Progress
 from napari_dinov3.recipe import SimilarityConfig
 
@@ -63,6 +64,7 @@ class SimilarityView:
     def __init__(self, viewer: Any) -> None:
         self._viewer = viewer
         self._filling: Filling | None = None
+        self._unit: tuple[FeatureMap, int, npt.NDArray[np.float32]] | None = None
         self.owned = OwnedLayer(viewer)
 
     @property
@@ -90,7 +92,8 @@ class SimilarityView:
         plane, row, col = pixel_at(request.source, world)
         config = SimilarityConfig(plane=int(np.clip(round(plane), 0, len(features) - 1)), row=row, col=col)
         filling = Filling(features, config, np.zeros((len(features), *features.grid), np.float32))
-        filling.compute(request.visible)
+        filling.array[request.visible] = self._visible_cosine(filling, request.visible)
+        filling.done.add(request.visible)
         self._filling = filling
         self._show(request, filling)
         return config
@@ -105,6 +108,20 @@ class SimilarityView:
                 filling.compute(plane)
         return filling
 
+    def _visible_cosine(self, filling: Filling, visible: int) -> npt.NDArray[np.float32]:
+        """Compare the plane in view, kept as unit vectors from one click to the next: a drag costs one product each time."""
+        features, at = filling.features, filling.config
+        if self._unit is None or self._unit[0] is not features or self._unit[1] != visible:
+            self._unit = (features, visible, unit_vectors(features, features.plane(visible)))
+        unit = self._unit[2]
+        row, col = features.patch_at(at.row, at.col)
+        if at.plane == visible:
+            direction = unit[row, col]
+        else:
+            direction = unit_vectors(features, features.plane(at.plane)[row : row + 1, col : col + 1])[0, 0]
+        cosine: npt.NDArray[np.float32] = unit @ direction
+        return cosine
+
     def _show(self, request: FeatureRequest, filling: Filling) -> None:
         placement = request.source.placement
         settings = {**request.config.options(), **filling.config.options()}
@@ -115,3 +132,19 @@ class SimilarityView:
                                metadata=metadata, **LOOK)
 
         self.owned.show(placement.arrange(filling.array), belongs_to=request.place, metadata=metadata, add=add)
+
+
+def unit_vectors(features: FeatureMap, patches: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Bring patches to unit length, standardised as :meth:`FeatureMap.similarity` does, so that a product is their cosine.
+
+    Parameters
+    ----------
+    features : FeatureMap
+        Whose standardisation counts.
+    patches : (rows, cols, dim) float32
+        Patches of it.
+    """
+    mean, spread = standardisation(features)
+    vectors: npt.NDArray[np.float32] = (patches - mean) / spread
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+    return vectors
