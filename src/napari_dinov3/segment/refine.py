@@ -52,10 +52,13 @@ def refine_mask(mask: BoolArray, plane: npt.NDArray[Any], *, radius: float, smoo
     if mask.shape != plane.shape[:2]:
         raise InputError(f"A mask of shape {mask.shape} on an image of shape {plane.shape[:2]}", "the same rows and columns",
                          "Pass the image the features were extracted from")
+    if not mask.any() or mask.all():
+        return mask
+    pixels = np.nan_to_num(np.asarray(plane, np.float32))
     for _ in range(_ROUNDS):
         if mask.any() and not mask.all():
-            mask = _without_specks(_filtered(mask, plane, radius, smoothness))
-    return mask
+            mask = _filtered(mask, pixels, radius, smoothness)
+    return _without_specks(mask)
 
 
 def _without_specks(mask: BoolArray) -> BoolArray:
@@ -68,9 +71,9 @@ def _without_specks(mask: BoolArray) -> BoolArray:
     return kept
 
 
-def _filtered(mask: BoolArray, plane: npt.NDArray[Any], radius: float, smoothness: float) -> BoolArray:
+def _filtered(mask: BoolArray, pixels: FloatArray, radius: float, smoothness: float) -> BoolArray:
     step = max(1, round(radius / _SMALL_RADIUS))
-    guide = _guide(mask, plane, step)
+    guide = _guide(mask, pixels, step)
     size = 2 * round(radius / step) + 1
     small, target = _shrunk(guide, step), _shrunk(mask, step)
     mean_small, mean_target = _mean(small, size), _mean(target, size)
@@ -83,9 +86,8 @@ def _filtered(mask: BoolArray, plane: npt.NDArray[Any], radius: float, smoothnes
     return refined
 
 
-def _guide(mask: BoolArray, plane: npt.NDArray[Any], step: int) -> FloatArray:
+def _guide(mask: BoolArray, pixels: FloatArray, step: int) -> FloatArray:
     """Reduce colours by Fisher's direction between mask and rest (a grey plane as it is), and scale to variance 1."""
-    pixels = np.nan_to_num(np.asarray(plane, np.float32))
     if pixels.ndim == 3:
         # a thinned sample settles the direction; the mask must not vanish from it
         part = slice(None, None, step if mask[::step, ::step].any() and not mask[::step, ::step].all() else 1)
