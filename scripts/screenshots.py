@@ -85,8 +85,10 @@ def segment(viewer: Any, panel: Any) -> None:
 
 
 def discover(viewer: Any, panel: Any) -> None:
-    panel.image.setValue("synthetic mri")
+    panel.image.setValue("synthetic histology")
     panel.run()
+    wait(panel)
+    panel.add_boxes()
 
 
 def align(viewer: Any, panel: Any) -> None:
@@ -98,7 +100,7 @@ SCENES: dict[str, tuple[str, str, dict[str, Any], Callable[[Any, Any], None]]] =
     "new-data": ("New data", "", {}, new_data),
     "features": ("Features", "em", {"planes": 4, "size": 512}, features),
     "segment": ("Segment", "em", {"planes": 4, "size": 512}, segment),
-    "discover": ("Discover", "mri", {"size": 512}, discover),
+    "discover": ("Discover", "histology", {"size": 384}, discover),
     "align": ("Align", "em", {"planes": 6, "size": 384, "drift": 6.0}, align),
 }
 

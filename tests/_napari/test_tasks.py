@@ -143,6 +143,16 @@ def test_masks_follow_their_options_without_a_new_cut(viewer: ViewerModel) -> No
     assert not np.array_equal(inverted, masks)
 
 
+@pytest.mark.parametrize("tau", [0.5, "auto"])
+def test_the_copied_cut_is_the_one_that_was_made(viewer: ViewerModel, tau: Any) -> None:
+    wanted = request(viewer)
+    config = TokenCutConfig(tau=tau, component="largest", refine=8)
+    features, _, masks = collect(discovery.discover_steps(session_of(viewer), wanted, config))
+    names = {"nd": nd, "features": features, "image": viewer.layers["stack"].data}
+    exec(discovery.cut_line(config, "zyx"), names)
+    np.testing.assert_array_equal(names["cut"].masks, masks)
+
+
 def test_boxes_are_rectangles_around_the_pieces_in_the_layers_coordinates(viewer: ViewerModel) -> None:
     wanted = request(viewer)
     _, cut, masks = collect(discovery.discover_steps(session_of(viewer), wanted, TokenCutConfig(tau=0.5)))

@@ -17,12 +17,28 @@ from napari_dinov3.recipe import TokenCutConfig
 from napari_dinov3.segment.tokencut import TokenCut, tokencut_steps
 
 MASKS_SHARE = 0.25  # of the memory budget; larger stacks of masks are made when looked at
-MASK_FIELDS = ("bipartition", "side", "component", "opening", "closing", "fill_holes", "min_area", "invert", "click")
+MASK_FIELDS = ("bipartition", "side", "component", "opening", "closing", "fill_holes", "min_area", "invert", "refine", "click")
 
 
 def mask_options(config: TokenCutConfig) -> dict[str, Any]:
     """Pick the options that need no new solve."""
     return {name: value for name, value in config.options().items() if name in MASK_FIELDS}
+
+
+def cut_line(config: TokenCutConfig, axes: str) -> str:
+    """Write the cut as Python. The split, the side, the pieces and the outlines are always named: their defaults depend on tau.
+
+    Parameters
+    ----------
+    config : TokenCutConfig
+        How the cut is made.
+    axes : str
+        Of the array called ``image``.
+    """
+    always = ("bipartition", "side", "component", "refine")
+    options = {**config.options(changed_only=True), **{name: getattr(config, name) for name in always}}
+    words = [f"image=nd.as_planes(image, axes={axes!r})", *(f"{name}={value!r}" for name, value in options.items())]
+    return f"cut = nd.tokencut(features, {', '.join(words)})"
 
 
 def discover_steps(session: Session, request: FeatureRequest, config: TokenCutConfig) -> Job[tuple[FeatureMap, TokenCut, Any]]:

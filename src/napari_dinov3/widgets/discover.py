@@ -14,7 +14,7 @@ from napari_dinov3._napari.provenance import provenance
 from napari_dinov3.features.feature_map import FeatureMap
 from napari_dinov3.progress import Job
 from napari_dinov3.recipe import TokenCutConfig
-from napari_dinov3.segment.tokencut import TokenCut
+from napari_dinov3.segment.tokencut import ONE_CLICK, TokenCut
 from napari_dinov3.widgets.click_picker import ClickPicker
 from napari_dinov3.widgets.form import Choice, Flag, Form, Number, Slider
 from napari_dinov3.widgets.image_panel import ImagePanel
@@ -28,16 +28,20 @@ PIECES = (("seed", "strongest"), ("largest", "largest"), ("all", "all"))
 CUT_FIELDS = (
     Flag("auto_tau", "Choose tau for each plane", "Take the threshold with the clearest cut, out of a sweep.", True),
     Slider("tau", "Tau (cosine)", "Patches more alike than this are linked; needs a new run.", 0.2, 0.0, 0.95, 0.05, 2),
+    Choice("stack", "Planes", "Whether planes are cut one by one, or all together so that objects keep their side.", "planes",
+           (("planes", "one by one"), ("joint", "together"))),
 )
 MASK_FIELDS = (
-    Choice("bipartition", "Split at", "Where the eigenvector is split into two sides; the paper takes the mean.", "mean", SPLITS),
+    Choice("bipartition", "Split at", "Where the eigenvector is split into two sides; the paper takes the mean.", "otsu", SPLITS),
     Choice("side", "Foreground", "The side of the object: with the strongest patch (the paper), or as this rule says.",
-           "seed", SIDES),
-    Choice("component", "Pieces", "Which connected pieces are kept: the paper keeps the one with the strongest patch.", "seed",
+           "border", SIDES),
+    Choice("component", "Pieces", "Which connected pieces are kept: the paper keeps the one with the strongest patch.", "all",
            PIECES),
     Number("opening", "Opening (patches)", "Radius of an opening, which drops specks and thin bridges.", 0, 0, 50, 1, 0),
     Number("closing", "Closing (patches)", "Radius of a closing, which bridges narrow gaps.", 0, 0, 50, 1, 0),
     Number("min_area", "Smallest (patches)", "Pieces of fewer patches are dropped.", 0, 0, 100_000, 1, 0),
+    Number("refine", "Follow edges (px)", "How far outlines may move to the edges of the image; 0 leaves them on patches.",
+           ONE_CLICK.refine, 0, 512, 4, 0),
     Flag("fill_holes", "Fill holes", "Background enclosed by the mask joins it.", False),
     Flag("invert", "Invert", "Take the other side.", False),
 )
@@ -131,9 +135,10 @@ class DiscoverPanel(ImagePanel):
     def script(self) -> str:
         """Write the cut and the masks."""
         source = self.source()
+        cut = discovery.cut_line(self.config(), script.axes_of(source))
         add = script.add_line("labels", "cut.masks.astype('uint8')", name=f"{source.placement.name} discovered",
                               placement=source.placement, transform=source.placement.pixel_transform())
-        return script.script_of([*self.extract_script(), self.config().to_python(), add])
+        return script.script_of([*self.extract_script(), cut, add])
 
     def add_boxes(self) -> None:
         """Add a shapes layer with a box around each piece of the masks."""
