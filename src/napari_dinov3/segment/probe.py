@@ -119,7 +119,7 @@ class Probe:
 
     def __init__(
         self, *, head: HeadName = "kernel", C: float | None = None, class_weight: ClassWeight = "balanced",
-        prior: Prior = "estimated", landmarks: int = 300, max_samples: int = 20_000, rng: int | np.random.Generator = 0,
+        prior: Prior = "estimated", landmarks: int = 200, max_samples: int = 20_000, rng: int | np.random.Generator = 0,
     ) -> None:
         if class_weight is not None and class_weight != "balanced" and not isinstance(class_weight, Mapping):
             raise InputError(f"class_weight={class_weight!r}", "'balanced', None, or a mapping from label value to weight",
