@@ -8,6 +8,7 @@ the best of several; on a processor in processor time, which other programs dist
 from __future__ import annotations
 
 import argparse
+import copy
 import resource
 import sys
 import tempfile
@@ -62,7 +63,8 @@ def in_turns(jobs: dict[str, Callable[[], object]], device: str, rounds: int) ->
 def speed(backbone: DINOv3, sizes: list[int], rounds: int) -> None:
     """The network at its own precision against transformers' float32 forward."""
     device = backbone.network.device
-    plain = transformers.AutoModel.from_config(backbone.network.module.config, attn_implementation="sdpa").eval().to(device)
+    config = copy.deepcopy(backbone.network.module.config)  # a network reads its attention from it
+    plain = transformers.AutoModel.from_config(config, attn_implementation="sdpa").eval().to(device)
     print(f"\n| {backbone.spec.label}, {device} | transformers float32 | {backbone.network.precision} | ratio |")
     print("|---|---|---|---|")
     for size in sizes:
