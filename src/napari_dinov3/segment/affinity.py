@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_dinov3.progress import Job, Progress
+from napari_dinov3.segment.parallel import one_library_thread
 
 FloatArray = npt.NDArray[np.float32]
 Storage = Literal["dense", "sparse", "bits", "streamed"]
@@ -31,6 +32,7 @@ Weighting = Literal["binary", "cosine"]
 
 EPSILON = 1e-5
 _DENSE_PATCHES = {"binary": 2048, "cosine": 8192}  # bits are quicker above, where the links are equal
+_ONE_THREAD = 2048  # products of so few patches are no quicker on several threads
 _DOUBLE_PATCHES = 640
 _TILE = 2048  # a 16 MB tile of cosines: large enough for the matrix product, small enough to stay out of the budget
 _GROUPS = 128  # bytes whose tables are built together
@@ -92,7 +94,10 @@ class DenseAffinity(_Links):
     def dot_steps(self, x: FloatArray) -> Job[FloatArray]:
         """Multiply by one matrix product."""
         yield from ()
-        return self._with_background(self.matrix @ x, x)
+        if self.n > _ONE_THREAD:
+            return self._with_background(self.matrix @ x, x)
+        with one_library_thread():
+            return self._with_background(self.matrix @ x, x)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from napari_dinov3.progress import Job, Progress
 from napari_dinov3.segment.affinity import Affinity, FloatArray
+from napari_dinov3.segment.parallel import one_library_thread
 
 _SMALL = 96  # patches up to which the dense solver is as quick
 # vectors multiplied at once; a power of two, for which the look-ups of bits are quickest
@@ -136,7 +137,8 @@ def _lanczos(
     block = _starting_block(n, width, start)
     small = np.zeros((0, 0))
     while True:
-        block = _orthonormal(block, known[:, : 1 + size])
+        with one_library_thread():
+            block = _orthonormal(block, known[:, : 1 + size])
         new = slice(size, size + block.shape[1])
         product = yield from affinity.dot_steps(scale * block)
         product *= scale
@@ -144,7 +146,8 @@ def _lanczos(
         basis[:, new], image[:, new] = block, product
         size, passes = new.stop, passes + 1
         small = _extend(small, basis[:, :size], image[:, new])
-        mu, rotation = np.linalg.eigh(small)
+        with one_library_thread():
+            mu, rotation = np.linalg.eigh(small)
         mu, rotation = mu[::-1], rotation[:, ::-1].astype(np.float32)
         some = min(width, size)
         ritz, image_ritz = basis[:, :size] @ rotation[:, :some], image[:, :size] @ rotation[:, :some]
