@@ -95,7 +95,7 @@ def test_unrelated_images_are_refused(tissue):
     pair = nd.align_pair(fixed, data.camera()[100:228, 60:188], model="rigid", rotation=15)
     assert pair.refused
     assert "do not match" in pair.reason
-    assert pair.quality < 5 or pair.match.lead < 1.3
+    assert pair.quality < 6.5 or pair.match.lead < 1.4
     with pytest.raises(InputError, match="do not match"):
         pair.map_points(POINTS)
     with pytest.raises(InputError, match="do not match"):

@@ -94,7 +94,7 @@ class PairAlignment:
 
     @property
     def quality(self) -> float:
-        """Standard deviations by which the match exceeds wrong offsets of the same pair; below 5 it is refused."""
+        """Standard deviations by which the match exceeds wrong offsets of the same pair; below 6.5 it is refused."""
         return self.match.z
 
     @property

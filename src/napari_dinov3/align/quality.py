@@ -17,10 +17,10 @@ from napari_dinov3.align.refine import overlay
 from napari_dinov3.align.transforms import scaled
 from napari_dinov3.geometry import Matrix
 
-ACCEPTED_Z = 5.0
-ACCEPTED_LEAD = 1.3
+ACCEPTED_Z = 6.5  # unrelated images, searched over offsets and angles, reach 6; true pairs start above 7
+ACCEPTED_LEAD = 1.4
 TESTED_SIDE = 192
-_SELF_SIMILAR = 0.5  # of the fixed image with itself, moved: the same match, blurred or repeated
+_SELF_SIMILAR = 0.3  # of the fixed image with itself, moved: the same match, blurred or repeated
 _OVERLAPPING = 0.4
 _MIN_WRONG = 20
 
@@ -32,7 +32,7 @@ class MatchQuality:
     Parameters
     ----------
     z : float
-        Standard deviations by which the match found exceeds wrong offsets of the same pair; accepted from 5.
+        Standard deviations by which the match found exceeds wrong offsets of the same pair; accepted from 6.5.
     lead : float
         Match found over the best wrong offset; 1 or less means another place fits as well.
     agreement : float
