@@ -17,17 +17,14 @@ from napari_dinov3.synthetic import MODALITIES, Sample
 from napari_dinov3.widgets.form import Choice, Form, Number, wrapped_label
 from napari_dinov3.widgets.panel import TaskPanel
 
-NAMES = {
-    "em": "EM: bright bodies", "mri": "MRI: lesion", "histology": "histology: nuclei", "connectomics": "connectomics: filaments",
-    "atlas": "atlas: regions", "calcium": "calcium: cells",
-}
+NAMES = {"em": "EM", "mri": "MRI"}
 FIELDS = (
-    Choice("modality", "Modality", "What kind of image is drawn.", "em",
-           tuple((name, NAMES.get(name, name)) for name in MODALITIES)),
+    Choice("modality", "Modality", "EM bodies, MRI lesion, nuclei, filaments, atlas regions or cells, each with its true mask.",
+           "em", tuple((name, NAMES.get(name, name)) for name in MODALITIES)),
     Number("planes", "Planes", "Planes of the stack, or frames of the movie; 1 gives a single image.", 16, 1, 2000, 1, 0),
     Number("size", "Size (px)", "Rows and columns.", 512, 16, 8192, 64, 0),
     Number("rng", "Seed", "The same seed gives the same image.", 0, 0, 2**31 - 1, 1, 0),
-    Number("drift", "Drift (px a plane)", "Largest random shift between neighbouring planes, known exactly.", 0, 0, 100, 0.5, 1),
+    Number("drift", "Drift (px)", "Largest random shift between neighbouring planes, known exactly.", 0, 0, 100, 0.5, 1),
 )
 FILTER = "Images (*.tif *.tiff *.png *.jpg *.jpeg *.bmp *.npy *.npz);;All files (*)"
 

@@ -20,7 +20,7 @@ from napari_dinov3.widgets.form import Choice, Flag, Form, Number, Slider
 from napari_dinov3.widgets.image_panel import ImagePanel
 
 SIDES = (
-    ("seed", "strongest patch"), ("border", "off the border"), ("bright", "brighter"), ("dark", "darker"),
+    ("seed", "strongest"), ("border", "inside"), ("bright", "brighter"), ("dark", "darker"),
     ("click", "where I click"),
 )
 SPLITS = (("mean", "mean"), ("median", "median"), ("gap", "largest gap"), ("otsu", "Otsu"))
@@ -33,7 +33,7 @@ CUT_FIELDS = (
 )
 MASK_FIELDS = (
     Choice("bipartition", "Split at", "Where the eigenvector is split into two sides; the paper takes the mean.", "otsu", SPLITS),
-    Choice("side", "Foreground", "The side of the object: with the strongest patch (the paper), or as this rule says.",
+    Choice("side", "Foreground", "The object's side: with the strongest patch (the paper), off the border, or as it says.",
            "border", SIDES),
     Choice("component", "Pieces", "Which connected pieces are kept: the paper keeps the one with the strongest patch.", "all",
            PIECES),
