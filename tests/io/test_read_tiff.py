@@ -80,6 +80,7 @@ def test_pyramid_levels_lie_over_each_other(tmp_path) -> None:
     assert coarse.spacing[1:] == (1.0, 1.0)
     np.testing.assert_allclose(coarse.world_from_pixel @ [0, -0.5, -0.5, 1], fine.world_from_pixel @ [0, -0.5, -0.5, 1])
     np.testing.assert_array_equal(coarse.plane(0), data[::2, ::2])
+    np.testing.assert_array_equal(fine.plane(0), data)
 
 
 def test_a_part_of_a_tiled_image_reads_only_its_tiles(tmp_path, monkeypatch) -> None:

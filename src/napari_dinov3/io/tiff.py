@@ -230,7 +230,7 @@ class _TiffArray:
         try:
             tif = tifffile.TiffFile(self.path)
             weakref.finalize(self, tif.close)
-            return zarr.open(tif.series[self.series].levels[self.level].aszarr(), mode="r")
+            return zarr.open(tif.series[self.series].aszarr(level=self.level), mode="r")
         except OSError as error:
             raise FileFormatError(f"{self.path} cannot be opened: {error}", "the file that was there before",
                                   "Put it back, or open the image again") from error
