@@ -211,7 +211,7 @@ class ProbeConfig(TaskConfig):
     C: float | None = None
     class_weight: Literal["balanced"] | None = "balanced"
     prior: Literal["estimated", "scribbles"] = "estimated"
-    landmarks: int = 300
+    landmarks: int = 200
     max_samples: int = 20_000
     rng: int = 0
 
