@@ -108,10 +108,16 @@ def test_planes_pass_through() -> None:
         (np.zeros((8, 9)), {"axes": "xx"}, "different letters"),
         (np.zeros((8, 9)), {"axes": "zyx"}, "2 different letters"),
         (np.zeros((8, 9, 5)), {"rgb": True}, "5 colours"),
-        (np.zeros((8, 9)), {"spacing": (0, 1)}, "Spacing"),
+        (np.zeros((8, 9)), {"spacing": (0, 1)}, "spacing="),
         (np.zeros((8, 9)), {"spacing": (1, 1, 1, 1)}, "spacing="),
         (np.zeros((8, 9)), {"world_from_pixel": np.eye(3)}, "world_from_pixel"),
         ([np.zeros((8, 9))], {"level": 3}, "Level 3"),
+        (np.zeros((8, 9)), {"level": 1}, "Level 1"),
+        ("stack.tif", {}, "nd.read"),
+        (None, {}, "nd.read"),
+        (np.zeros((8, 9)), {"spacing": -1}, "spacing=-1"),
+        (np.zeros((8, 9)), {"spacing": "x"}, "spacing='x'"),
+        (np.zeros((8, 9)), {"units": 3}, "units=3"),
     ],
 )
 def test_anything_else_is_refused_in_three_parts(image: object, options: dict, names: str) -> None:

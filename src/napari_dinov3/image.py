@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from os import PathLike
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -146,6 +147,8 @@ def as_planes(
     if isinstance(image, HasPlanes):
         _refuse_given(image, axes=axes, rgb=rgb, spacing=spacing, units=units, world_from_pixel=world_from_pixel)
         return image.planes(channel=channel, level=level)
+    if image is None or isinstance(image, str | PathLike):
+        raise InputError(f"The image is {image!r}", "an array, or an opened file", "Open it first: nd.read(path)")
     array = _as_array(image, level, name)
     axes = resolve_axes(array.shape, axes, rgb, name)
     array, axes = _pick_channel(array, axes, channel, name)
@@ -164,8 +167,13 @@ def as_planes(
         array = array[None]
     if "s" in axes:
         array = array[..., :3]
-    spacing3 = _per_axis(spacing, 1.0, "spacing", float)
-    units3 = _per_axis(units, "pixel", "units", str)
+    spacing3 = _per_axis(spacing, 1.0, "spacing")
+    if not all(isinstance(step, int | float | np.number) and 0 < step < np.inf for step in spacing3):
+        raise InputError(f"spacing={spacing!r}", "numbers above 0", "Give the pixel size of each axis")
+    spacing3 = (float(spacing3[0]), float(spacing3[1]), float(spacing3[2]))
+    units3 = _per_axis(units, "pixel", "units")
+    if not all(isinstance(unit, str) and unit for unit in units3):
+        raise InputError(f"units={units!r}", "names of units", "Give for example units='micrometer'")
     matrix = affine(spacing3) if world_from_pixel is None else np.asarray(world_from_pixel, dtype=np.float64)
     if matrix.shape != (4, 4):
         raise InputError(f"world_from_pixel has shape {matrix.shape}", "(4, 4) acts on (plane, row, col, 1)",
@@ -195,6 +203,8 @@ def _as_array(image: Any, level: int, name: str) -> Any:
             raise InputError(f"Level {level} of {name!r}", f"a pyramid of {len(image)} levels counts 0..{len(image) - 1}",
                              "Choose one of these levels")
         image = image[level]
+    elif level != 0:
+        raise InputError(f"Level {level} of {name!r}", "a pyramid (a list of arrays); this is a single array", "Leave level out")
     if not hasattr(image, "dtype") or not hasattr(image, "shape"):
         image = np.asarray(image)
     if not hasattr(image, "transpose"):
@@ -279,12 +289,12 @@ def _drop_single_axes(array: Any, axes: str) -> tuple[Any, str]:
     return array, axes
 
 
-def _per_axis(value: Any, default: Any, what: str, kind: type) -> tuple[Any, Any, Any]:
+def _per_axis(value: Any, default: Any, what: str) -> tuple[Any, Any, Any]:
     if value is None:
         return default, default, default
     if isinstance(value, str) or np.isscalar(value):
         value = (value, value, value)
-    values = tuple(kind(v) for v in value)
+    values = tuple(value)
     if len(values) == 2:
         return default, values[0], values[1]
     if len(values) != 3:

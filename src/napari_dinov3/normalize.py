@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_dinov3.errors import InputError
 from napari_dinov3.image import Planes
 
 MAX_SAMPLED_PLANES = 16
@@ -72,6 +73,8 @@ def estimate_normalization(planes: Planes, percentiles: tuple[float, float] = (0
         ``0..255`` for 8-bit RGB and ``0..1`` for float RGB inside that range (colours are taken as they are), ``0..1`` for
         bool, percentiles for all else.
     """
+    if len(percentiles) != 2 or not 0 <= percentiles[0] < percentiles[1] <= 100:
+        raise InputError(f"percentiles={percentiles}", "a low and a higher percentile in 0..100", "Give for example (0.5, 99.5)")
     if planes.dtype == bool:
         return Normalization(0.0, 1.0)
     if planes.rgb and planes.dtype == np.uint8:

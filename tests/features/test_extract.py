@@ -109,6 +109,10 @@ def test_geometry_and_provenance_travel() -> None:
         ({"stride": 3}, "stride=3"),
         ({"backbone": PLACEHOLDER, "stride": 8}, "stride=8"),
         ({"memory_gb": 0}, "memory_gb"),
+        ({"memory_gb": float("nan")}, "memory_gb"),
+        ({"percentiles": (99, 1)}, "percentiles"),
+        ({"percentiles": (-1, 101)}, "percentiles"),
+        ({"batch_size": 0}, "batch_size"),
         ({"tile_size": 1}, "tile_size"),
     ],
 )

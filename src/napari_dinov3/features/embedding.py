@@ -59,7 +59,7 @@ def plan(planes: Planes, model: Backbone, *, tile_size: int | None, memory_gb: f
     memory_gb : float
         Budget in gigabytes (1e9 bytes).
     """
-    if memory_gb <= 0:
+    if not 0 < memory_gb < np.inf:
         raise InputError(f"memory_gb={memory_gb}", "a positive number of gigabytes", "Give the memory this run may use")
     if tile_size is not None and tile_size < model.stride:
         raise InputError(f"tile_size={tile_size}", f"at least one patch of {model.stride} pixels", "Give a larger tile size")

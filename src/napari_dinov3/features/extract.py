@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from napari_dinov3.backbones.base import Backbone
 from napari_dinov3.backbones.registry import choose_backbone, load_backbone
+from napari_dinov3.errors import InputError
 from napari_dinov3.features.embedding import Layout, batch_size_of, embed_group, groups_of, plan
 from napari_dinov3.features.feature_map import FeatureMap
 from napari_dinov3.features.store import FeatureStore, allocate, content_hashes, fits_in_memory, make_key
@@ -154,6 +155,8 @@ def prepare_steps(
     planes = as_planes(image, **image_options)
     chosen, reason = choose_backbone(backbone) if isinstance(backbone, str) else (backbone.facts.name, "given as an object")
     model = load_backbone(chosen, stride=stride) if isinstance(backbone, str) else backbone
+    if batch_size is not None and batch_size < 1:
+        raise InputError(f"batch_size={batch_size}", "at least 1", "Leave it out to choose by memory")
     layout = plan(planes, model, tile_size=tile_size, memory_gb=memory_gb)
     yield Progress(0, layout.steps, f"{chosen} ({reason})")
     window = estimate_normalization(planes, percentiles)
