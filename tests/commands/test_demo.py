@@ -116,9 +116,9 @@ def test_a_single_image_is_repeated_for_the_alignment() -> None:
 
 def test_scribbled_rows_are_sparse_and_true() -> None:
     mask = np.random.default_rng(0).random((4, 48, 48)) > 0.5
-    rows = main_job.scribble_rows(mask)
+    rows = main_job.scribble_rows(mask, 3)
     painted = rows > 0
-    assert set(np.flatnonzero(painted.any(axis=(1, 2)))) == {0, 2} and painted[0].mean() < 0.1
+    assert set(np.flatnonzero(painted.any(axis=(1, 2)))) == {1, 3} and painted[1].mean() < 0.1
     np.testing.assert_array_equal(rows[painted] == main_job.OBJECT, mask[painted])
 
 

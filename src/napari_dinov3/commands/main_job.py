@@ -160,7 +160,8 @@ def _discover_steps(done: DemoResult) -> Job[None]:
     else:
         share = float(cut.well_posed.mean())
         done.measures.append(Measure("TokenCut", "part of planes where the cut is well posed", share, seconds))
-    done.point = _point_inside(masks if masks.any() else None, cut, len(done.given.image) // 2)
+    fullest = int(masks.sum(axis=(1, 2)).argmax()) if masks.any() else len(masks) // 2
+    done.point = _point_inside(masks if masks.any() else None, cut, fullest)
     plane, row, col = done.point
     config_here = SimilarityConfig(plane=plane, row=float(row), col=float(col))
     seconds = yield from part_of(_do(done, config_here), start=90, span=10, total=100)
@@ -176,7 +177,7 @@ def _learn_steps(done: DemoResult) -> Job[None]:
     if given.scribbles is not None:
         done.results["scribbles"], done.scribbles_from = given.scribbles, "your scribbles"
     else:
-        done.results["scribbles"] = scribble_rows(reference)
+        done.results["scribbles"] = scribble_rows(reference, done.point[0])
         done.scribbles_from = "rows of the known mask" if given.truth is not None else "rows of the TokenCut mask"
     for head in ("kernel", "linear"):  # the linear probe comes last: its labels are the ones kept
         if given.scribbles is not None:
@@ -230,18 +231,20 @@ def _align_steps(done: DemoResult, rng: np.random.Generator) -> Job[None]:
     yield from part_of(_do(done, ApplyConfig(order=1), "alignment", "shifted"), start=85, span=15, total=100)
 
 
-def scribble_rows(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
-    """Paint every 12th row of the first and the middle plane: 1 outside the mask, 2 inside.
+def scribble_rows(mask: npt.NDArray[np.bool_], plane: int) -> npt.NDArray[np.uint8]:
+    """Paint every 12th row of two planes: 1 outside the mask, 2 inside.
 
     Parameters
     ----------
     mask : (planes, H, W) bool
         Where the objects are. Objects smaller than the gaps are met in some rows only, as by a hurried person.
+    plane : int
+        One of the planes; the other is half the stack away.
     """
     out = np.zeros(mask.shape, np.uint8)
-    for plane in {0, len(mask) // 2}:
-        rows = slice(_ROW_EVERY // 2, None, _ROW_EVERY)
-        out[plane, rows] = np.where(mask[plane, rows], OBJECT, BACKGROUND)
+    rows = slice(_ROW_EVERY // 2, None, _ROW_EVERY)
+    for painted in {plane, (plane + len(mask) // 2) % len(mask)}:
+        out[painted, rows] = np.where(mask[painted, rows], OBJECT, BACKGROUND)
     return out
 
 
@@ -302,7 +305,7 @@ def f1(found: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_]) -> float:
 
 
 def _point_inside(masks: npt.NDArray[np.bool_] | None, cut: Any, plane: int) -> tuple[int, int, int]:
-    """Choose the pixel deepest inside the largest mask of the middle plane, or its seed where the mask is empty."""
+    """Choose the pixel deepest inside the largest mask of a plane, or its seed where the mask is empty."""
     if masks is None or not masks[plane].any():
         row, col = np.asarray(cut.seeds[plane]) * cut.cut.stride + cut.cut.first_centre
         return plane, round(float(row)), round(float(col))
