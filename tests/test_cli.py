@@ -99,8 +99,7 @@ def test_segment_writes_labels_and_a_recipe_that_gives_them_again(stack, scribbl
     pixels = np.asarray(labels)
     assert (pixels[:, 32, [10, 52]] == (1, 2)).all()
     assert load_recipe(recipe).steps[0].config.options()["path"] == "../stack.ome.tif"
-    labels.path.unlink()
-    assert run("run", recipe) == 0
+    assert run("run", recipe, "--overwrite") == 0
     np.testing.assert_array_equal(np.asarray(nd.read(tmp_path / "labels.ome.tif")), pixels)
     assert run("run", recipe, "--python") == 0
     compile(capsys.readouterr().out.split("import napari_dinov3", 1)[1].join(["import napari_dinov3", ""]), "script", "exec")
@@ -112,6 +111,22 @@ def test_discover_writes_masks_and_boxes(stack, tmp_path, capsys) -> None:
     assert masks.shape == (4, 64, 80) and set(np.unique(masks)) <= {0, 1}
     lines = (tmp_path / "boxes.csv").read_text().splitlines()
     assert lines[0] == "plane,row0,col0,row1,col1" and len(lines) >= 5
+
+
+def test_discover_does_what_the_function_does_unasked(stack, tmp_path) -> None:
+    recipe = tmp_path / "r.json"
+    assert run("discover", stack, tmp_path / "masks.tif", *FAST, "--recipe", recipe) == 0
+    image = nd.read(stack)
+    cut = nd.tokencut(nd.extract(image, backbone="filter-bank", stride=4), image=image)
+    np.testing.assert_array_equal(np.asarray(nd.read(tmp_path / "masks.tif")), cut.masks)
+    assert run("run", recipe, "--overwrite") == 0
+    np.testing.assert_array_equal(np.asarray(nd.read(tmp_path / "masks.tif")), cut.masks)
+
+
+def test_a_wrong_tau_is_said_in_plain_words(stack, tmp_path, capsys) -> None:
+    assert run("discover", stack, tmp_path / "masks.tif", "--tau", "foo") == 2
+    text = capsys.readouterr().err
+    assert text.startswith("--tau foo") and "_tau" not in text and len(text.splitlines()) == 3
 
 
 def test_align_writes_the_stack_and_the_transforms(tmp_path, capsys) -> None:
@@ -141,6 +156,15 @@ def test_existing_results_are_refused_before_any_work(stack, tmp_path, monkeypat
     assert (tmp_path / "masks.tif").read_text() == "mine"
     assert run("discover", stack, tmp_path / "new.tif", "--boxes", tmp_path / "new.tif") == 2
     assert "The same name twice" in capsys.readouterr().err
+
+
+def test_replaying_onto_existing_results_is_refused_before_any_work(stack, tmp_path, monkeypatch, capsys) -> None:
+    recipe = tmp_path / "r.json"
+    assert run("discover", stack, tmp_path / "masks.tif", *FAST, "--tau", "0.5", "--recipe", recipe) == 0
+    monkeypatch.setattr("napari_dinov3.features.extract.extract_steps", lambda *a, **k: pytest.fail("work was done"))
+    assert run("run", recipe) == 2
+    text = capsys.readouterr().err
+    assert "masks.tif exists" in text and "--overwrite" in text and "overwrite=True" not in text
 
 
 def test_interrupting_ends_with_130_and_leaves_nothing(stack, tmp_path, monkeypatch, capsys) -> None:

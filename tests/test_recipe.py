@@ -68,7 +68,7 @@ def test_file_round_trip(tmp_path) -> None:
 
 def test_free_inputs_are_the_names_nobody_makes() -> None:
     assert full_recipe().free_inputs == ("scribbles",)
-    assert Recipe((Step(TokenCutConfig()),)).free_inputs == ("features",)
+    assert Recipe((Step(TokenCutConfig(tau=0.3)),)).free_inputs == ("features",)
 
 
 def test_running_reads_computes_and_writes_with_spacing(tmp_path, stack, scribbles) -> None:
@@ -104,12 +104,35 @@ def test_piece_of_script_is_python_and_names_only_what_differs(config) -> None:
 
 
 def test_tokencut_takes_the_image_where_brightness_or_edges_decide(stack) -> None:
-    for config in (TokenCutConfig(tau=0.3, side="dark"), TokenCutConfig(tau=0.3, refine=2.0)):
+    for config in (TokenCutConfig(tau=0.3, side="dark"), TokenCutConfig(tau=0.3, refine=2.0), TokenCutConfig()):
+        assert config.inputs == ("features", "image")
         recipe = Recipe((Step(SMALL), Step(config)))
         expected = run_recipe(recipe, {"image": stack})["cut"].masks
         names: dict[str, object] = {"image": stack}
         exec(compile(to_python(recipe), "script", "exec"), names)
         np.testing.assert_array_equal(names["cut"].masks, expected)
+
+
+def test_tokencut_left_to_itself_is_what_the_function_does(stack) -> None:
+    results = run_recipe(Recipe((Step(SMALL), Step(TokenCutConfig()))), {"image": stack})
+    again = Recipe.from_json(Recipe((Step(SMALL), Step(TokenCutConfig()))).to_json())
+    cut = nd.tokencut(results["features"], image=stack)
+    assert results["cut"].options == cut.options and cut.options.bipartition == "otsu" and cut.options.refine > 0
+    np.testing.assert_array_equal(results["cut"].masks, cut.masks)
+    np.testing.assert_array_equal(run_recipe(again, {"image": stack})["cut"].masks, cut.masks)
+    assert TokenCutConfig().to_python() == "cut = nd.tokencut(features, image=image)"
+
+
+def test_tokencut_takes_the_channel_and_the_axes_of_the_features(stack) -> None:
+    image = np.stack([np.zeros_like(stack), stack])
+    how = {"axes": "czyx", "channel": 1}
+    recipe = Recipe((Step(ExtractConfig(backbone="filter-bank", stride=4, **how)), Step(TokenCutConfig(**how))))
+    expected = run_recipe(recipe, {"image": image})["cut"].masks
+    names: dict[str, object] = {"image": image}
+    exec(compile(to_python(recipe), "script", "exec"), names)
+    np.testing.assert_array_equal(names["cut"].masks, expected)
+    alone = run_recipe(Recipe((Step(SMALL), Step(TokenCutConfig()))), {"image": stack})
+    np.testing.assert_array_equal(alone["cut"].masks, expected)
 
 
 def test_script_names_what_it_needs() -> None:
@@ -137,7 +160,8 @@ def test_configs_mirror_the_functions_options_and_defaults() -> None:
     assert own["extract"] == {**_keyword_defaults(extract_steps), **image}
     assert own["pca"] == _keyword_defaults(pca_colours)
     assert own["probe"] == _keyword_defaults(Probe.__init__)
-    assert own["tokencut"] == {**asdict(CutOptions()), **asdict(MaskOptions())}
+    left_to_the_function = dict.fromkeys(("bipartition", "side", "component", "refine"))  # there they depend on tau
+    assert own["tokencut"] == {**asdict(CutOptions()), **asdict(MaskOptions()), **left_to_the_function, **image}
     assert own["read"] == {"path": "x", **_keyword_defaults(nd.read)}
     aligning = {**_keyword_defaults(align_stack_steps), **image}
     del aligning["known"]  # results of an interrupted run, not an option
@@ -189,9 +213,9 @@ def test_a_version_text_cannot_put_code_into_the_script() -> None:
 
 def test_missing_input_is_named() -> None:
     with pytest.raises(InputError, match="needs features"):
-        run_recipe(Recipe((Step(TokenCutConfig()),)))
+        run_recipe(Recipe((Step(TokenCutConfig(tau=0.3)),)))
     with pytest.raises(InputError, match="has no 'mask_s'"):
-        run_recipe(Recipe((Step(TokenCutConfig(), inputs=("cut.mask_s",)),)), {"cut": object()})
+        run_recipe(Recipe((Step(TokenCutConfig(tau=0.3), inputs=("cut.mask_s",)),)), {"cut": object()})
 
 
 def test_numbers_of_numpy_and_lists_become_plain() -> None:

@@ -63,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         if options.traceback:
             raise
-        print(f"{error.problem}\nExpected: {error.expected}\nTry: {error.action}", file=sys.stderr)
+        action = error.action.replace("pass overwrite=True", "add --overwrite")  # the words of the terminal
+        print(f"{error.problem}\nExpected: {error.expected}\nTry: {action}", file=sys.stderr)
         return 2
 
 

@@ -175,3 +175,39 @@ def test_features_round_trip(tmp_path) -> None:
     (tmp_path / "other.zarr").mkdir()
     with pytest.raises(InputError, match="cannot be opened as features"):
         read_features(tmp_path / "other.zarr")
+
+
+@pytest.mark.parametrize(("options", "match"), [
+    ({"units": "parsnip"}, "parsnip"), ({"units": ("nm", "nm", "parsnip")}, "parsnip"), ({"spacing": 0}, "above 0"),
+    ({"spacing": (50, -4, 4)}, "above 0"), ({"spacing": (1, float("nan"), 1)}, "above 0"),
+    ({"spacing": (1, 2, 3, 4, 5)}, "3 values"),
+])
+def test_senseless_spacing_and_units_of_a_person_are_refused(tmp_path, options, match) -> None:
+    stack = np.zeros((3, 8, 9), np.uint8)
+    with pytest.raises(InputError, match=match):
+        nd.write(tmp_path / "new.tif", stack, **options)
+    assert list(tmp_path.iterdir()) == []
+    path = nd.write(tmp_path / "plain.tif", stack)
+    with pytest.raises(InputError, match=match):
+        nd.read(path, **options)
+
+
+def test_spacing_of_rows_and_columns_leaves_that_of_planes(tmp_path) -> None:
+    path = nd.write(tmp_path / "s.ome.tif", np.zeros((3, 8, 9), np.uint8), spacing=(50, 4, 4), units="nm")
+    assert nd.read(path, spacing=(3, 2)).spacing == (50, 3, 2)
+    assert nd.read(path, spacing=2.0).spacing == (50, 2, 2)
+    assert nd.read(path, units=("um", "um")).units == ("nanometer", "micrometer", "micrometer")
+    again = nd.write(tmp_path / "again.ome.tif", nd.read(path), spacing=(3, 2))
+    assert nd.read(again).spacing == (50, 3, 2)
+
+
+@pytest.mark.parametrize("ending", ["ome.tif", "npy"])
+@pytest.mark.parametrize("axes", ["zyx", "tyx", "zcyx", "zyxs"])
+def test_a_stack_of_one_plane_stays_a_stack(tmp_path, ending, axes) -> None:
+    shape = tuple({"z": 1, "t": 1, "c": 2, "y": 8, "x": 9, "s": 3}[a] for a in axes)
+    spacing = (50.0, 4.0, 3.0)
+    data = np.random.default_rng(0).integers(0, 200, shape, np.uint8)
+    units = ("second" if "t" in axes else "nm", "nm", "nm")
+    found = nd.read(nd.write(tmp_path / f"one.{ending}", data, axes=axes, spacing=spacing, units=units))
+    assert (found.axes, found.shape, found.spacing) == (axes, shape, spacing)
+    np.testing.assert_array_equal(np.asarray(found), data)

@@ -22,7 +22,7 @@ MASK_FIELDS = ("bipartition", "side", "component", "opening", "closing", "fill_h
 
 def mask_options(config: TokenCutConfig) -> dict[str, Any]:
     """Pick the options that need no new solve."""
-    return {name: value for name, value in config.options().items() if name in MASK_FIELDS}
+    return {name: value for name, value in config.arguments.items() if name in MASK_FIELDS}
 
 
 def cut_line(config: TokenCutConfig, axes: str) -> str:
@@ -36,7 +36,8 @@ def cut_line(config: TokenCutConfig, axes: str) -> str:
         Of the array called ``image``.
     """
     always = ("bipartition", "side", "component", "refine")
-    options = {**config.options(changed_only=True), **{name: getattr(config, name) for name in always}}
+    named = {*config.options(changed_only=True), *always}
+    options = {name: value for name, value in config.arguments.items() if name in named}
     words = [f"image=nd.as_planes(image, axes={axes!r})", *(f"{name}={value!r}" for name, value in options.items())]
     return f"cut = nd.tokencut(features, {', '.join(words)})"
 
@@ -52,7 +53,7 @@ def discover_steps(session: Session, request: FeatureRequest, config: TokenCutCo
         numpy, or lazy dask for a large stack.
     """
     features = yield from part_of(features_steps(session, request), start=0, span=40, total=100)
-    solve = tokencut_steps(features, image=request.source.planes, **config.options())
+    solve = tokencut_steps(features, image=request.source.planes, **config.arguments)
     cut = yield from part_of(solve, start=40, span=50, total=100)
     masks = yield from part_of(masks_steps(cut, request.config.memory_gb), start=90, span=10, total=100)
     return features, cut, masks

@@ -22,7 +22,7 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--series", type=int, default=0, help="which image, where a file holds several")
     parser.add_argument("--dataset", help="which data set of an HDF5 file, or folder of an OME-Zarr image")
     parser.add_argument("--axes", help="one letter an axis out of t z c y x s, where the file does not say")
-    parser.add_argument("--spacing", type=_numbers, metavar="N[,N...]",
+    parser.add_argument("--spacing", metavar="N[,N...]",
                         help="distance between neighbours on t, z, y, x (or y, x)")
     parser.add_argument("--units", type=_words, metavar="UNIT[,UNIT...]", help="of the spacing, such as micrometer")
 
@@ -52,7 +52,7 @@ def read_config(options: argparse.Namespace) -> ReadConfig:
     from napari_dinov3.recipe import ReadConfig
 
     return ReadConfig(path=options.path, series=options.series, dataset=options.dataset, axes=options.axes,
-                      spacing=options.spacing, units=options.units)
+                      spacing=_numbers(options.spacing), units=options.units)
 
 
 def read_image(options: argparse.Namespace) -> ImageFile:
@@ -142,8 +142,13 @@ def relative_to(recipe: Recipe, folder: Path) -> Recipe:
     return replace(recipe, steps=tuple(steps))
 
 
-def _numbers(text: str) -> float | tuple[float, ...]:
-    values = tuple(float(part) for part in text.split(","))
+def _numbers(text: str | None) -> float | tuple[float, ...] | None:
+    if text is None:
+        return None
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(f"--spacing {text}", "numbers with commas between them", "Write for example --spacing 50,4,4") from None
     return values[0] if len(values) == 1 else values
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Literal
 
 from napari_dinov3.commands.arguments import (
     add_channel,
@@ -15,6 +16,7 @@ from napari_dinov3.commands.arguments import (
     run_and_keep,
 )
 from napari_dinov3.commands.terminal import say
+from napari_dinov3.errors import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,10 +25,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_writing(parser, "masks to write, such as masks.ome.tif")
     add_channel(parser)
     add_features(parser)
-    parser.add_argument("--tau", type=_tau, default="auto", help="cosine above which patches are linked, or auto")
-    parser.add_argument("--bipartition", default="mean", choices=("mean", "median", "gap", "otsu"),
-                        help="where the eigenvector is split")
-    parser.add_argument("--component", default="seed", choices=("seed", "largest", "all"), help="which pieces stay")
+    parser.add_argument("--tau", default="auto", help="cosine above which patches are linked, or auto")
+    parser.add_argument("--bipartition", choices=("mean", "median", "gap", "otsu"),
+                        help="where the eigenvector is split; by default otsu with --tau auto, mean with a number")
+    parser.add_argument("--side", choices=("seed", "border", "bright", "dark"),
+                        help="which side is the object; by default the one off the border with --tau auto, the seed's with a "
+                        "number")
+    parser.add_argument("--component", choices=("seed", "largest", "all"),
+                        help="which pieces stay; by default all with --tau auto, the seed's with a number")
+    parser.add_argument("--refine", type=float, metavar="PIXELS", help="how far outlines may move to edges of the image, "
+                        "0 to leave them on patches; by default they follow edges with --tau auto")
     parser.add_argument("--opening", type=float, default=0.0, help="radius in patches; drops specks")
     parser.add_argument("--closing", type=float, default=0.0, help="radius in patches; bridges gaps")
     parser.add_argument("--fill-holes", action="store_true", help="enclosed background joins the mask")
@@ -41,8 +49,9 @@ def run(options: argparse.Namespace) -> int:
 
     check_out(options.out, options.boxes, overwrite=options.overwrite)
     config = TokenCutConfig(
-        tau=options.tau, bipartition=options.bipartition, component=options.component, opening=options.opening,
-        closing=options.closing, fill_holes=options.fill_holes, invert=options.invert, memory_gb=options.memory_gb)
+        tau=_tau(options.tau), bipartition=options.bipartition, side=options.side, component=options.component,
+        opening=options.opening, closing=options.closing, fill_holes=options.fill_holes, invert=options.invert,
+        refine=options.refine, memory_gb=options.memory_gb, channel=options.channel, level=options.level)
     recipe = Recipe((
         Step(read_config(options)),
         Step(extract_config(options)),
@@ -60,5 +69,9 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _tau(text: str) -> float | str:
-    return text if text == "auto" else float(text)
+def _tau(text: str) -> float | Literal["auto"]:
+    try:
+        return "auto" if text == "auto" else float(text)
+    except ValueError:
+        raise InputError(f"--tau {text}", "a cosine between -1 and 1, or auto",
+                         "Leave it out for auto, or write for example 0.3") from None

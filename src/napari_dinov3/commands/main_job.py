@@ -147,11 +147,7 @@ def _embed_steps(done: DemoResult) -> Job[None]:
 
 
 def _discover_steps(done: DemoResult) -> Job[None]:
-    fine_sample = done.given.truth is not None and done.results["features"].backbone == "filter-bank"
-    # few small objects in noise: a high threshold leaves the noise unlinked. A real image says nothing of the kind beforehand.
-    config = TokenCutConfig(tau=0.7, bipartition="gap", component="all") if fine_sample else (
-        TokenCutConfig(component="all", stack="joint"))
-    seconds = yield from part_of(_do(done, config), start=0, span=90, total=100)
+    seconds = yield from part_of(_do(done, TokenCutConfig()), start=0, span=90, total=100)
     cut = done.results["cut"]
     masks = cut.masks
     truth = done.given.truth

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from napari_dinov3.commands.terminal import run_job, say
+
+if TYPE_CHECKING:
+    from napari_dinov3.recipe import Recipe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", metavar="RECIPE.json", help="written by --recipe, by the demo or by a widget")
     parser.add_argument("--input", action="append", default=[], metavar="NAME=FILE", help="file for an input the recipe asks for")
     parser.add_argument("--folder", help="where relative paths in the recipe start; the recipe's own folder by default")
+    parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
     parser.add_argument("--python", action="store_true", help="do not run it: print it as a Python script")
 
 
@@ -23,6 +29,8 @@ def run(options: argparse.Namespace) -> int:
     from napari_dinov3.recipe import load_recipe, run_recipe_steps, to_python
 
     recipe = load_recipe(options.recipe)
+    if options.overwrite:
+        recipe = _replacing(recipe)
     named = dict(word.partition("=")[::2] for word in options.input)
     unknown = sorted(set(named) - set(recipe.free_inputs))
     if unknown or not all(named.values()):
@@ -38,3 +46,12 @@ def run(options: argparse.Namespace) -> int:
         if step.config.task == "write":
             say(f"Wrote {folder / step.config.options()['path']}")
     return 0
+
+
+def _replacing(recipe: Recipe) -> Recipe:
+    """Let every step that writes replace what is there."""
+    from napari_dinov3.recipe import WriteConfig
+
+    steps = [replace(step, config=replace(step.config, overwrite=True)) if isinstance(step.config, WriteConfig) else step
+             for step in recipe.steps]
+    return replace(recipe, steps=tuple(steps))

@@ -35,7 +35,8 @@ def parse(xml: str, image: int = 0) -> dict[str, Any]:
     -------
     known : dict
         ``spacing`` and ``units`` by axis letter, ``channel_names``, and from our own annotation ``kind``,
-        ``world_from_pixel`` and ``provenance``; only what is there. Empty for XML that cannot be parsed.
+        ``axes`` (where some have length 1), ``world_from_pixel`` and ``provenance``; only what is
+        there. Empty for XML that cannot be parsed.
     """
     known: dict[str, Any] = {"spacing": {}, "units": {}}
     try:
@@ -111,6 +112,9 @@ def checked(found: dict[str, Any]) -> dict[str, Any]:
     out: dict[str, Any] = {}
     if found.get("kind") in ("image", "labels"):
         out["kind"] = found["kind"]
+    axes = found.get("axes")
+    if isinstance(axes, str) and len(set(axes)) == len(axes) and set("yx") <= set(axes) <= set("tzcyxs"):
+        out["axes"] = axes
     spacing, units = found.get("spacing"), found.get("units")
     if isinstance(spacing, dict) and isinstance(units, dict):
         out["spacing"] = {a: size for a, value in spacing.items() if (size := usable_spacing(value)) is not None}

@@ -36,8 +36,10 @@ def write_steps(path: Path, image: ImageToWrite, *, overwrite: bool = False) -> 
     stack = tuple(image.data.shape[: image.data.ndim - 2 - len(colours)])
     plane_shape = tuple(image.data.shape[len(stack):])
     count = math.prod(stack)
+    # readers drop axes of length 1, and their spacing with them: what is a stack is said in words of our own
+    own = {**image.own, "axes": image.axes} if 1 in stack else image.own
     metadata = ome_metadata.describe(image.axes, image.spacing, image.units, name=image.name,
-                                     channel_names=image.channel_names, own=image.own)
+                                     channel_names=image.channel_names, own=own)
     xml = tifffile.OmeXml(Creator="napari-dinov3")
     samples = colours[0] if colours else 1
     xml.addimage(dtype, image.data.shape, (count, 1, 1, *plane_shape[:2], samples), **metadata)

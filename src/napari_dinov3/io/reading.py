@@ -9,9 +9,8 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from napari_dinov3.errors import FileFormatError, InputError
-from napari_dinov3.geometry import affine
 from napari_dinov3.io.image_file import ImageFile, Kind
-from napari_dinov3.io.units import PIXEL, unit_name
+from napari_dinov3.io.units import PIXEL, chosen_spacing, chosen_unit
 
 _NUMPY = (".npy", ".npz")
 _VOLUMES = (".nii", ".nii.gz", ".nrrd", ".nhdr")
@@ -43,8 +42,8 @@ def read(
     axes : str, optional
         One letter an array axis out of ``t z c y x s``, where the file does not say or is wrong.
     spacing : float or floats, optional
-        World units between neighbours, one number for y and x, or one an axis of t, z, y, x; the file's by default, 1 where
-        it does not say.
+        World units between neighbours, one number or two for y and x (other axes keep the file's), or one an axis of
+        t, z, y, x; the file's by default, 1 where it does not say.
     units : str or strs, optional
         Likewise; the file's by default, ``"pixel"`` where it does not say.
     kind : {"image", "labels"}, optional
@@ -159,21 +158,19 @@ def _with_axes(image: ImageFile, axes: str) -> ImageFile:
 
 def _with_spacing(image: ImageFile, spacing: float | Sequence[float] | None, units: str | Sequence[str] | None) -> ImageFile:
     if spacing is not None:
-        values = _per_axis(image, "spacing", (spacing, spacing) if isinstance(spacing, int | float) else tuple(spacing), 1.0)
-        affine(values)
-        if min(values) < 0:
-            raise InputError(f"Spacing {values}", "positive numbers", "Give the distance between neighbours on each axis")
-        image = replace(image, spacing=tuple(float(v) for v in values), placement=None)
+        given = (spacing, spacing) if isinstance(spacing, int | float) else tuple(spacing)
+        image = replace(image, spacing=chosen_spacing(_per_axis(image, "spacing", given, image.spacing)), placement=None)
     if units is not None:
-        names = _per_axis(image, "units", (units,) * len(image.space) if isinstance(units, str) else tuple(units), PIXEL)
-        image = replace(image, units=tuple(unit_name(n) for n in names))
+        names = (units,) * len(image.space) if isinstance(units, str) else tuple(units)
+        image = replace(image, units=tuple(map(chosen_unit, _per_axis(image, "units", names, image.units))))
     return image
 
 
-def _per_axis(image: ImageFile, what: str, values: tuple[Any, ...], default: Any) -> tuple[Any, ...]:
+def _per_axis(image: ImageFile, what: str, values: tuple[Any, ...], known: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Fit values to the axes; two stand for y and x, and the others keep what the file says."""
     count = len(image.space)
     if len(values) == 2 and count > 2:
-        values = (*(default,) * (count - 2), *values)
+        values = (*known[: count - 2], *values)
     if len(values) != count:
         raise InputError(f"{what}={values} for {image.name!r} with axes {image.axes.upper()}",
                          f"one value for each of {', '.join(image.space.upper())}", f"Give {count} values")

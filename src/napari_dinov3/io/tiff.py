@@ -57,7 +57,9 @@ def read_tiff(path: Path, *, series: int = 0) -> ImageFile:
             chosen = _choose_series(tif, series, path)
             _check_size(tif, chosen, path)
             axes, order, drop = _axes(chosen, path)
-            described = _describe(tif, chosen, series, axes)
+            known = _known(tif, chosen, series)
+            axes, single = _with_single(axes, known.get("axes", axes))
+            described = _describe(known, chosen, axes)
             shapes = [(tuple(level.shape), level.keyframe) for level in chosen.levels]
             provenance = described.pop("provenance", None)
             facts = {"format": _family(tif), "compression": tif.pages.first.compression.name, "series": len(tif.series)}
@@ -70,7 +72,7 @@ def read_tiff(path: Path, *, series: int = 0) -> ImageFile:
                               "Copy it again, or open it in Fiji and save it anew") from error
     _check_codec(chosen.keyframe, path)
     levels = tuple(
-        _arranged(_lazy(path, series, number, shape, frame), order, drop) for number, (shape, frame) in enumerate(shapes)
+        _arranged(_lazy(path, series, number, shape, frame), order, drop)[single] for number, (shape, frame) in enumerate(shapes)
     )
     name = path.name.split(".")[0]
     return ImageFile(levels=levels, axes=axes, name=name, path=path, facts=MappingProxyType(facts), **described)
@@ -174,6 +176,14 @@ def _axes(series: Any, path: Path) -> tuple[str, list[int], list[int]]:
     return "".join(named[at] for at in order), order, drop
 
 
+def _with_single(axes: str, said: str) -> tuple[str, tuple[Any, ...]]:
+    """Put axes of length 1 back that the file names but its series has dropped; returns the axes and the index that does it."""
+    kept = "".join(a for a in said if a in axes)
+    if kept != axes:
+        return axes, (...,)
+    return said, tuple(slice(None) if a in axes else None for a in said)
+
+
 def _arranged(array: Any, order: Sequence[int], drop: Sequence[int]) -> Any:
     if drop:
         array = array[tuple(0 if at in drop else slice(None) for at in range(array.ndim))]
@@ -243,17 +253,16 @@ def _family(tif: Any) -> str:
     return "BigTIFF" if tif.is_bigtiff else "TIFF"
 
 
-def _describe(tif: Any, series: Any, number: int, axes: str) -> dict[str, Any]:
-    """Collect spacing, units, channel names, display range and kind from what the file says of itself."""
-    known: dict[str, Any] = {"spacing": {}, "units": {}}
+def _known(tif: Any, series: Any, number: int) -> dict[str, Any]:
     if tif.is_ome:
-        known = ome_metadata.parse(tif.ome_metadata, number)
-    elif tif.is_imagej:
-        known = _imagej(tif, series)
-    else:
-        known = _plain(tif, series)
+        return ome_metadata.parse(tif.ome_metadata, number)
+    return _imagej(tif, series) if tif.is_imagej else _plain(tif, series)
+
+
+def _describe(known: dict[str, Any], series: Any, axes: str) -> dict[str, Any]:
+    """Collect spacing, units, channel names, display range and kind from what the file says of itself."""
     space = [a for a in axes if a not in "cs"]
-    channels = series.shape[series.axes.index("C")] if "C" in series.axes else 0
+    channels = series.shape[series.axes.index("C")] if "C" in series.axes else int("c" in axes)
     names = tuple(known.get("channel_names", ()))
     out: dict[str, Any] = {
         "spacing": tuple(known["spacing"].get(a, 1.0) for a in space),

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
+
+from napari_dinov3.errors import InputError
 
 PIXEL = "pixel"
 
@@ -47,6 +51,36 @@ def unit_name(spelling: str | None) -> str:
         return PIXEL
     text = spelling.strip()
     return _KNOWN.get(text, _KNOWN.get(text.lower(), PIXEL))
+
+
+def chosen_unit(spelling: str | None) -> str:
+    """Give a unit's one name where a person chose it: unlike a file's tag, a misspelt one is refused.
+
+    Raises
+    ------
+    InputError
+        For a unit this package does not know.
+    """
+    text = "" if spelling is None else spelling.strip()
+    if text not in _KNOWN and text.lower() not in _KNOWN:
+        raise InputError(f"Unit {spelling!r}", f"one of {', '.join(_SPELLINGS)}, or its usual short form",
+                         "Correct the spelling, for example units='micrometer'")
+    return unit_name(text)
+
+
+def chosen_spacing(values: Sequence[Any]) -> tuple[float, ...]:
+    """Check a spacing a person chose.
+
+    Raises
+    ------
+    InputError
+        If one is not a number above 0.
+    """
+    sizes = [usable_spacing(value) for value in values]
+    if None in sizes:
+        raise InputError(f"Spacing {', '.join(map(str, values))}", "finite numbers above 0",
+                         "Give the distance between neighbours on each axis")
+    return tuple(size for size in sizes if size is not None)
 
 
 def ome_unit(unit: str) -> str:

@@ -19,7 +19,7 @@ from napari_dinov3.geometry import Matrix, affine
 from napari_dinov3.io import feature_store, nifti, ome_tiff, ome_zarr, plain_files, tables
 from napari_dinov3.io.atomic import check_target
 from napari_dinov3.io.image_file import ImageFile, Kind
-from napari_dinov3.io.units import PIXEL, unit_name
+from napari_dinov3.io.units import PIXEL, chosen_spacing, chosen_unit, unit_name
 from napari_dinov3.progress import Job, Progress, collect
 
 _IMAGES: dict[str, Callable[..., Job[None]]] = {
@@ -261,19 +261,20 @@ def _with_options(image: ImageToWrite, spacing: Any, units: Any) -> ImageToWrite
     space = [a for a in image.axes if a not in "cs"]
     if spacing is not None:
         given = (spacing, spacing) if isinstance(spacing, int | float) else tuple(spacing)
-        values = dict(zip(space, _aligned("spacing", given, space, 1.0), strict=True))
-        affine(list(values.values()))
-        image = replace(image, spacing={a: float(v) for a, v in values.items()}, world_from_pixel=None)
+        values = chosen_spacing(_aligned("spacing", given, image.spacing))
+        image = replace(image, spacing=dict(zip(space, values, strict=True)), world_from_pixel=None)
     if units is not None:
         given = (units,) * len(space) if isinstance(units, str) else tuple(units)
-        names = zip(space, _aligned("units", given, space, PIXEL), strict=True)
-        image = replace(image, units={a: unit_name(u) for a, u in names})
+        names = map(chosen_unit, _aligned("units", given, image.units))
+        image = replace(image, units=dict(zip(space, names, strict=True)))
     return image
 
 
-def _aligned(what: str, values: tuple[Any, ...], space: list[str], default: Any) -> tuple[Any, ...]:
+def _aligned(what: str, values: tuple[Any, ...], known: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Fit values to the axes of `known`; fewer stand for the last ones, and the others keep what is known."""
+    space, have = list(known), list(known.values())
     if len(values) in (2, 3) and len(values) != len(space):
-        values = (*(default,) * (len(space) - len(values)), *values[-len(space):])
+        values = (*have[: max(0, len(space) - len(values))], *values[-len(space):])
     if len(values) != len(space):
         raise InputError(f"{what}={values} for axes {', '.join(space).upper()}", f"{len(space)} values", "Give one value an axis")
     return values

@@ -16,6 +16,8 @@ from napari_dinov3.errors import InputError
 from napari_dinov3.progress import Job, Progress, part_of
 from napari_dinov3.recipe.schema import check_value
 
+_PLANES = ("axes", "rgb", "channel", "level")  # how the planes of an image are taken; options of as_planes
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskConfig:
@@ -229,7 +231,10 @@ class ProbeConfig(TaskConfig):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenCutConfig(TaskConfig):
-    """Options of :func:`napari_dinov3.tokencut`."""
+    """Options of :func:`napari_dinov3.tokencut`, and how to take the planes of its image (`axes`, `rgb`, `channel`, `level`).
+
+    None for `bipartition`, `side`, `component` and `refine` leaves the choice to the function, where it depends on `tau`.
+    """
 
     task: ClassVar[str] = "tokencut"
     takes: ClassVar[tuple[str, ...]] = ("features",)
@@ -242,31 +247,45 @@ class TokenCutConfig(TaskConfig):
     max_patches: int | Literal["auto"] = "auto"
     memory_gb: float = 2.0
     stack: Literal["planes", "joint"] = "planes"
-    bipartition: Literal["mean", "median", "gap", "otsu"] = "mean"
-    side: Literal["seed", "border", "bright", "dark", "click"] = "seed"
-    component: Literal["seed", "largest", "all"] = "seed"
+    bipartition: Literal["mean", "median", "gap", "otsu"] | None = None
+    side: Literal["seed", "border", "bright", "dark", "click"] | None = None
+    component: Literal["seed", "largest", "all"] | None = None
     opening: float = 0.0
     closing: float = 0.0
     fill_holes: bool = False
     min_area: int = 0
     invert: bool = False
-    refine: float = 0.0
+    refine: float | None = None
     click: tuple[float, float] | None = None
+    axes: str | None = None
+    rgb: bool | None = None
+    channel: int | tuple[int, ...] | None = None
+    level: int = 0
 
     @property
     def inputs(self) -> tuple[str, ...]:
         """The features, and the image too where brightness or edges decide."""
-        return ("features", "image") if self.side in ("bright", "dark") or self.refine else ("features",)
+        refined = self.tau == "auto" if self.refine is None else self.refine > 0
+        return ("features", "image") if self.side in ("bright", "dark") or refined else ("features",)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Options for the function itself; those left to it are left out."""
+        return {name: value for name, value in self.options().items() if value is not None and name not in _PLANES}
 
     def steps(self, *inputs: Any) -> Job[Any]:
         """Cut every plane in two."""
+        from napari_dinov3.image import as_planes
         from napari_dinov3.segment.tokencut import tokencut_steps
 
         features, *image = inputs
-        return (yield from tokencut_steps(features, image=image[0] if image else None, **self.options()))
+        how = {name: getattr(self, name) for name in _PLANES}
+        return (yield from tokencut_steps(features, image=as_planes(image[0], **how) if image else None, **self.arguments))
 
     def _expression(self, names: tuple[str, ...]) -> str:
-        return self._call("nd.tokencut", names[0], *(f"image={name}" for name in names[1:]))
+        how = "".join(f", {name}={value!r}" for name, value in self.options(changed_only=True).items() if name in _PLANES)
+        images = (f"image=nd.as_planes({name}{how})" if how else f"image={name}" for name in names[1:])
+        return self._call("nd.tokencut", names[0], *images, skip=_PLANES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

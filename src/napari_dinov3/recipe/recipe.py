@@ -188,13 +188,14 @@ def run_recipe_steps(
     Raises
     ------
     InputError
-        If an input is missing.
+        If an input is missing, or a file to be written exists and may not be replaced: before the first step.
     """
     results = dict(inputs or {})
     missing = [name for name in recipe.free_inputs if name not in results]
     if missing:
         raise InputError(f"The recipe needs {', '.join(missing)}", "a value for each of its inputs",
                          "Give them, for example run_recipe(recipe, {'image': image}), or add a read step")
+    _check_places(recipe, Path(folder))
     total = max(1, len(recipe.steps) * _STEP_TICKS)
     for number, step in enumerate(recipe.steps):
         values = [_resolve(results, name) for name in step.names]
@@ -267,6 +268,16 @@ def _resolve(results: Mapping[str, Any], name: str) -> Any:
                              "Correct the input's name")
         value = getattr(value, attribute)
     return value
+
+
+def _check_places(recipe: Recipe, folder: Path) -> None:
+    """Refuse files that cannot be written before hours of work are done for them."""
+    from napari_dinov3.io.atomic import check_target
+
+    for step in recipe.steps:
+        placed = _in_folder(step.config, folder)
+        if isinstance(placed, WriteConfig):
+            check_target(placed.path, overwrite=placed.overwrite)
 
 
 def _in_folder(config: TaskConfig, folder: Path) -> TaskConfig:
