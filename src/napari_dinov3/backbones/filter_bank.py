@@ -79,6 +79,25 @@ class FilterBank:
             out[..., index] = _on_grid(response, shrink, self.stride, out.shape[:2])
 
 
+def blurred_intensities(dim: int, *, smallest: float = 1.0, largest: float = 8.0) -> npt.NDArray[np.bool_]:
+    """Say which numbers of a patch are Gaussian-blurred intensities.
+
+    Parameters
+    ----------
+    dim : int
+        Numbers a patch: of a grey or an RGB image.
+    smallest, largest : float
+        Scales wanted, pixels.
+
+    Returns
+    -------
+    chosen : (dim,) bool
+    """
+    chosen = np.zeros(_slots()[-1][2], bool)
+    chosen[[first for sigma, first, _ in _slots() if smallest <= sigma <= largest]] = True
+    return np.tile(chosen, dim // len(chosen))
+
+
 def _slots() -> list[tuple[float, int, int]]:
     slots, first = [], 0
     for sigma in SIGMAS:

@@ -44,7 +44,9 @@ class CutOptions:
         each plane and takes the threshold with the widest eigengap.
     scaling : {"auto", "none", "standardize"}
         Whether each feature is brought to mean 0 and variance 1 over the stack before the cosine. ``"auto"`` does so for the
-        filter bank, whose features have all kinds of sizes (their plain cosines all lie near 1), and for no other backbone.
+        filter bank, whose features have all kinds of sizes (their plain cosines all lie near 1), and takes of it only the
+        intensities blurred by 1 to 8 pixels: edges and textures split outlines off from their objects. Features of other
+        backbones are compared as they are.
     weighting : {"binary", "cosine"}
         Whether a link counts 1 (the paper) or its cosine.
     epsilon : float
@@ -198,12 +200,22 @@ def _scaling(features: FeatureMap, scaling: Scaling) -> tuple[FloatArray, FloatA
     from napari_dinov3.features.views import sample_patches, standardisation
 
     if scaling == "auto":
-        return standardisation(features)
+        mean, spread = standardisation(features)
+        return mean, _what_stands_out(features, spread)
     sample = sample_patches(features) if scaling == "standardize" else np.empty((0, features.dim), np.float32)
     if not len(sample):
         return np.zeros(features.dim, np.float32), np.ones(features.dim, np.float32)
     spread = sample.std(axis=0)
     return sample.mean(axis=0), np.where(spread > 1e-8, spread, 1).astype(np.float32)
+
+
+def _what_stands_out(features: FeatureMap, spread: FloatArray) -> FloatArray:
+    """Link patches of the filter bank by brightness and colour alone; see `scaling` in :class:`CutOptions`."""
+    from napari_dinov3.backbones.filter_bank import blurred_intensities
+
+    if features.backbone != "filter-bank" or features.revision == "unknown":
+        return spread
+    return np.where(blurred_intensities(features.dim), spread, np.float32(np.inf))
 
 
 def _solve_plane(
