@@ -74,6 +74,10 @@ def test_what_was_left_out_is_said(tmp_path, capsys, demo) -> None:
     (["--scribbles", "x.tif"], "without PATH"),
     (["missing.tif"], "nothing at"),
     (["--size", "wide"], "--size wide"),
+    (["--seed", "-1"], "--seed -1"),
+    (["--planes", "foo"], "--planes foo"),
+    (["--planes", "4"], "--planes 4 without PATH"),
+    (["--channel", "1"], "--channel 1 without PATH"),
 ])
 def test_wrong_options_end_before_any_work(tmp_path, monkeypatch, capsys, words, match) -> None:
     monkeypatch.chdir(tmp_path)
@@ -112,6 +116,51 @@ def test_shifted_windows_hold_the_content_where_the_shifts_say() -> None:
 def test_a_single_image_is_repeated_for_the_alignment() -> None:
     moved, shifts = main_job.shift_planes(nd.as_planes(np.random.default_rng(0).random((60, 70, 3))), np.random.default_rng(1))
     assert moved.shape[0] == len(shifts) == 4 and moved.rgb
+
+
+def test_a_single_image_is_said_to_be_copied_and_shows_no_slider(tmp_path, capsys) -> None:
+    from napari.components import ViewerModel
+
+    nd.write(tmp_path / "one.tif", nd.synthetic.em(size=96, rng=3).images[0])
+    out = tmp_path / "out"
+    assert cli.main(["demo", str(tmp_path / "one.tif"), "--out", str(out), *NO_WINDOW]) == 0
+    text = capsys.readouterr().out
+    assert "4 copies of one plane" in text and "translation, by pixels" in text
+    viewer = ViewerModel()
+    for entry in json.loads((out / "layers.json").read_text()):
+        demo_window._add_layer(viewer, out, entry)
+    assert viewer.dims.ndim == 2
+
+
+def test_mean_of_aligned_planes_has_no_black_frame(demo) -> None:
+    folder, _ = demo
+    before, after = (np.asarray(nd.read(folder / "out" / f"{name}_mean.ome.tif")) for name in ("shifted", "aligned"))
+    stack = np.asarray(nd.read(folder / "out" / "aligned.ome.tif"))
+    assert before.ndim == after.ndim == 2 and np.isfinite(before).all()
+    assert (stack == 0).any()  # planes do not reach everywhere
+    assert np.nanmin(after) > 0.5 * np.nanmedian(after)  # their emptiness does not darken the mean
+    layers = {entry["file"]: entry for entry in json.loads((folder / "out" / "layers.json").read_text())}
+    assert layers["shifted_mean"]["contrast_limits"] == layers["aligned_mean"]["contrast_limits"]
+
+
+def test_a_demo_that_fails_leaves_no_empty_folder(tmp_path, monkeypatch) -> None:
+    def stopped(*_args, **_options):
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr(main_job, "_embed_steps", stopped)
+    assert cli.main(["demo", "--out", str(tmp_path / "out"), *NO_WINDOW]) == 130
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "mine").mkdir()
+    assert cli.main(["demo", "--out", str(tmp_path / "mine"), *NO_WINDOW]) == 130
+    assert (tmp_path / "mine").is_dir()
+
+
+def test_tokencut_is_what_the_function_does_unasked(demo) -> None:
+    folder, _ = demo
+    image = nd.read(folder / "out" / "image.ome.tif")
+    masks = nd.tokencut(nd.extract(image), image=image).masks
+    np.testing.assert_array_equal(np.asarray(nd.read(folder / "out" / "tokencut_masks.ome.tif")), masks)
 
 
 def test_scribbled_rows_are_sparse_and_true() -> None:

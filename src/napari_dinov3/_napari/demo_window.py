@@ -176,12 +176,6 @@ def _add_layer(viewer: Any, folder: Path, entry: dict[str, Any]) -> None:
 
     data, options, kind = file_layers(read(folder / f"{entry['file']}.ome.tif"))[0]
     options |= {"name": entry["name"], "visible": entry.get("visible", True)}
-    if entry.get("mean"):
-        data = data.astype("float32").mean(axis=0)
-        options |= {key: options[key][1:] for key in ("scale", "units", "axis_labels") if key in options}
-        if "affine" in options:
-            options["affine"] = options["affine"][1:, 1:]
-        data = data.compute() if not options.get("rgb") else data.round().astype("uint8").compute()
     if kind == "labels":
         layer = viewer.add_labels(data, **options, opacity=1.0)
         layer.colormap = _label_colours(entry)
@@ -189,7 +183,7 @@ def _add_layer(viewer: Any, folder: Path, entry: dict[str, Any]) -> None:
         if "colormap" in entry:
             options["colormap"] = entry["colormap"]
         if not options.get("rgb"):
-            options["contrast_limits"] = _contrast(data)
+            options["contrast_limits"] = tuple(entry.get("contrast_limits") or _contrast(data))
         viewer.add_image(data, **options)
 
 

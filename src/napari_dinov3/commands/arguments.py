@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,6 +81,20 @@ def check_out(*paths: str | None, overwrite: bool) -> None:
         check_target(path, overwrite=overwrite)
     if len({Path(path).absolute() for path in given}) < len(given):
         raise InputError(f"The same name twice: {', '.join(given)}", "a name of its own for each result", "Change one of them")
+
+
+@contextlib.contextmanager
+def results_folder(out: str | None, *, default: str, overwrite: bool) -> Iterator[Path]:
+    """Make a folder for results, see :func:`make_folder`, and take it away again where work that fails leaves it empty."""
+    before = out is not None and Path(out).expanduser().exists()
+    folder = make_folder(out, default=default, overwrite=overwrite)
+    try:
+        yield folder
+    except BaseException:
+        if not before:
+            with contextlib.suppress(OSError):  # it holds something
+                folder.rmdir()
+        raise
 
 
 def make_folder(out: str | None, *, default: str, overwrite: bool) -> Path:

@@ -21,8 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", metavar="PATH", nargs="?", help="TIFF, or folder of slices; without it an EM stack is made up")
     parser.add_argument("--out", help="folder for the results; the first free of napari-dinov3-demo, -2, -3 ... by default")
     parser.add_argument("--scribbles", metavar="FILE", help="labels of the same size as PATH, 0 where nothing is painted")
-    parser.add_argument("--planes", default=str(DEFAULT_PLANES), help="at most so many planes from the middle of PATH, or all")
-    parser.add_argument("--channel", type=int, default=0, help="which channel, where PATH has several")
+    parser.add_argument("--planes", help=f"at most so many planes from the middle of PATH, or all; {DEFAULT_PLANES} by default")
+    parser.add_argument("--channel", type=int, help="which channel, where PATH has several; the first by default")
     parser.add_argument("--backbone", default="auto", help="see `napari-dinov3 backbones`")
     parser.add_argument("--seed", type=int, default=0, help="of the made-up stack and of the shifts")
     parser.add_argument("--no-window", action="store_true", help="open no window, even where there is a screen; take a picture")
@@ -34,23 +34,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the demo."""
     from napari_dinov3._napari import demo_window
-    from napari_dinov3.commands.arguments import make_folder
+    from napari_dinov3.commands.arguments import results_folder
     from napari_dinov3.commands.demo_files import write_demo_steps
     from napari_dinov3.commands.main_job import main_job_steps
 
     size = demo_window.parse_size(options.size)
+    _check(options)
     begun = time.perf_counter()
     given = _given(options)
-    folder = make_folder(options.out, default="napari-dinov3-demo", overwrite=options.overwrite)
-    planes, rows, cols = given.image.shape
-    say(f"{given.image.name}: {planes} planes of {rows} x {cols}{' in colour' if given.image.rgb else ''}, {given.image.dtype}")
-    for line in given.notes:
-        say(f"  {line}")
-    done = run_job(main_job_steps(given, backbone=options.backbone, rng=options.seed), title="demo")
-    names = run_job(write_demo_steps(folder, done), title="write")
+    with results_folder(options.out, default="napari-dinov3-demo", overwrite=options.overwrite) as folder:
+        planes, rows, cols = given.image.shape
+        colour = " in colour" if given.image.rgb else ""
+        say(f"{given.image.name}: {planes} planes of {rows} x {cols}{colour}, {given.image.dtype}")
+        for line in given.notes:
+            say(f"  {line}")
+        done = run_job(main_job_steps(given, backbone=options.backbone, rng=options.seed), title="demo")
+        names = run_job(write_demo_steps(folder, done), title="write")
     _report(done)
     say(f"\n{len(names)} files in {folder} ({time.perf_counter() - begun:.0f} s)")
     return _show(folder, options, size)
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Refuse what makes no sense before anything is read or made."""
+    from napari_dinov3.errors import InputError
+
+    if options.seed < 0:
+        raise InputError(f"--seed {options.seed}", "a whole number, 0 or more", "Leave it out for 0")
+    if options.planes is not None and options.planes != "all" and (not options.planes.isdecimal() or int(options.planes) < 1):
+        raise InputError(f"--planes {options.planes}", "a number of planes, or all", f"Leave it out for {DEFAULT_PLANES}")
+    for name in ("scribbles", "planes", "channel"):
+        value = getattr(options, name)
+        if options.path is None and value is not None:
+            raise InputError(f"--{name} {value} without PATH", "an image of your own with this option",
+                             f"Give the image too: napari-dinov3 demo PATH --{name} {value}")
 
 
 def _report(done: DemoResult) -> None:
@@ -82,12 +99,8 @@ def _show(folder: Any, options: argparse.Namespace, size: tuple[int, int]) -> in
 
 def _given(options: argparse.Namespace) -> DemoInput:
     from napari_dinov3.commands.main_job import DemoInput
-    from napari_dinov3.errors import InputError
 
     if options.path is None:
-        if options.scribbles:
-            raise InputError(f"--scribbles {options.scribbles} without PATH", "the image they were painted on",
-                             "Give the image too: napari-dinov3 demo PATH --scribbles FILE")
         from napari_dinov3.synthetic import em
 
         sample = em(planes=8, size=_SIZE, rng=options.seed)
@@ -110,12 +123,13 @@ def _chosen_part(options: argparse.Namespace) -> tuple[Any, list[str], tuple[Any
     if "t" in file.axes and "z" in file.axes and file.shape[file.axes.index("t")] > 1 and file.shape[file.axes.index("z")] > 1:
         file = file.select(t=0)
         notes.append("the first time point only")
+    channel = options.channel or 0
     several = "c" in file.axes and file.shape[file.axes.index("c")] > 1
     if several:
-        notes.append(f"channel {options.channel} of {file.shape[file.axes.index('c')]}")
-    planes = file.planes(channel=options.channel if several else None)
+        notes.append(f"channel {channel} of {file.shape[file.axes.index('c')]}")
+    planes = file.planes(channel=channel if several else None)
     total, height, width = planes.shape
-    count = _plane_count(options.planes, total)
+    count = total if options.planes == "all" else min(total, int(options.planes or DEFAULT_PLANES))
     first = (total - count) // 2
     rows, cols = (slice((n - min(n, MAX_SIDE)) // 2, (n + min(n, MAX_SIDE)) // 2) for n in (height, width))
     if count < total:
@@ -128,16 +142,6 @@ def _chosen_part(options: argparse.Namespace) -> tuple[Any, list[str], tuple[Any
     chosen = as_planes(data[0] if planes.is_2d else data, axes=planes.axes + "s" * planes.rgb, spacing=planes.spacing,
                        units=planes.units, world_from_pixel=place, name=planes.name)
     return chosen, notes, window
-
-
-def _plane_count(text: str, total: int) -> int:
-    from napari_dinov3.errors import InputError
-
-    if text == "all":
-        return total
-    if not text.isdecimal() or int(text) < 1:
-        raise InputError(f"--planes {text}", "a number of planes, or all", f"Leave it out for {DEFAULT_PLANES}")
-    return min(total, int(text))
 
 
 def _read_scribbles(path: str, window: tuple[Any, ...], image: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from napari_dinov3.commands.arguments import make_folder
+from napari_dinov3.commands.arguments import results_folder
 from napari_dinov3.commands.terminal import run_job, say
 
 
@@ -22,9 +22,9 @@ def run(options: argparse.Namespace) -> int:
 
     if options.seeds < 1:
         raise InputError(f"--seeds {options.seeds}", "at least one repeat", "Leave it out for 5: a mean and a spread")
-    folder = make_folder(options.out, default="napari-dinov3-experiments", overwrite=options.overwrite)
-    result = run_job(run_experiments_steps(ExperimentConfig(seeds=tuple(range(options.seeds)))), title="experiments")
-    say(str(result))
-    for path in result.save(folder):
-        say(f"Wrote {path}")
+    with results_folder(options.out, default="napari-dinov3-experiments", overwrite=options.overwrite) as folder:
+        result = run_job(run_experiments_steps(ExperimentConfig(seeds=tuple(range(options.seeds)))), title="experiments")
+        say(str(result))
+        for path in result.save(folder):
+            say(f"Wrote {path}")
     return 0

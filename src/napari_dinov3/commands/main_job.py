@@ -212,19 +212,27 @@ def _held_out(done: DemoResult, head: Any) -> Job[tuple[float, float]]:
 def _align_steps(done: DemoResult, rng: np.random.Generator) -> Job[None]:
     shifted, shifts = shift_planes(done.given.image, rng)
     done.shifts, done.results["shifted"] = shifts, shifted
+    copies = _copied(len(done.given.image))
     before = misplacement(np.zeros_like(shifts), shifts)
-    done.measures.append(Measure("shifted stack", "mean distance of planes from their true place, pixels", before, 0.0))
+    done.measures.append(Measure("shifted stack", f"mean distance of planes{copies} from their true place, pixels", before, 0.0))
     config = AlignConfig(model="translation", backbone=None)
     seconds = yield from part_of(_do(done, config, "shifted"), start=0, span=40, total=100)
     found = done.results["alignment"].transforms[:, :2, 2]
-    text = "the same after alignment, pixels"
-    if done.given.truth is None and len(done.given.image) >= _FEWEST_PLANES:
+    text = "the same after alignment (translation, by pixels alone)"
+    if done.given.truth is None and not copies:
         still, _ = shift_planes(done.given.image, rng, most=0)  # what lies slanted in the tissue moves from plane to plane
         alone = yield from part_of(config.steps(still), start=40, span=45, total=100)
-        found, text = found - alone.transforms[:, :2, 2], "the same after alignment, against the stack aligned unshifted"
+        found, text = found - alone.transforms[:, :2, 2], f"{text}, against the stack aligned unshifted"
     after = misplacement(found, shifts)
     done.measures.append(Measure("aligned stack", text, after, seconds))
     yield from part_of(_do(done, ApplyConfig(order=1), "alignment", "shifted"), start=85, span=15, total=100)
+
+
+def _copied(planes: int) -> str:
+    """Say which planes of the stack to align are the same picture: such a stack is easier than a real one."""
+    if planes >= _FEWEST_PLANES:
+        return ""
+    return f" ({_FEWEST_PLANES} copies of one plane)" if planes == 1 else f" ({_FEWEST_PLANES} copies of {planes} planes)"
 
 
 def scribble_rows(mask: npt.NDArray[np.bool_], plane: int) -> npt.NDArray[np.uint8]:

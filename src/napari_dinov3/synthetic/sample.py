@@ -15,6 +15,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -199,9 +200,10 @@ def frame(
     Raises
     ------
     InputError
-        For fewer than one plane, sides under 16 pixels, or shifts that do not fit the planes.
+        For fewer than one plane, sides under 16 pixels, numbers that are not whole, a negative seed, or shifts that do not
+        fit the planes.
     """
-    rows, cols = (size, size) if isinstance(size, int | np.integer) else tuple(size)
+    rows, cols = _whole_numbers(planes, size, rng)
     if planes < 1 or min(rows, cols) < MIN_SIZE:
         raise InputError(
             f"{planes} planes of {rows} x {cols} pixels",
@@ -237,6 +239,17 @@ def shoot(view: FieldOfView, drawn: Iterator[Drawn]) -> Sample:
     kind = view.modality
     side = kind.pixel * REFERENCE_SIZE / view.unit
     return Sample(images, masks, (kind.step, side, side), kind.units, kind.axes, view.shifts, kind.name, f"synthetic {kind.name}")
+
+
+def _whole_numbers(planes: Any, size: Any, rng: Any) -> tuple[int, int]:
+    """Check what has to be a whole number; returns rows and columns."""
+    sides = (size, size) if np.ndim(size) == 0 else tuple(size)
+    if len(sides) != 2 or not all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in (planes, *sides)):
+        raise InputError(f"planes={planes!r}, size={size!r}", "whole numbers: planes, and one size or (rows, cols)",
+                         "Write for example planes=4, size=(96, 128)")
+    if not isinstance(rng, np.random.Generator) and (not isinstance(rng, int | np.integer) or rng < 0):
+        raise InputError(f"rng={rng!r}", "a whole number, 0 or more, or a numpy.random.Generator", "Write for example rng=0")
+    return int(sides[0]), int(sides[1])
 
 
 def _resolve_shifts(
