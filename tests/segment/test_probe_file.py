@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_dinov3.errors import FileFormatError
+from napari_dinov3.errors import FileFormatError, InputError
 from napari_dinov3.features.feature_map import FeatureMap
+from napari_dinov3.segment.linear_probe import LinearProbe
 from napari_dinov3.segment.probe import Probe
 
 
@@ -87,9 +88,25 @@ def test_files_of_other_kinds_are_refused(tmp_path: Path):
             Probe.load(path)
 
 
-def test_a_missing_file_is_a_missing_file(tmp_path: Path):
-    with pytest.raises(FileNotFoundError):
+def test_a_missing_file_is_named(tmp_path: Path):
+    with pytest.raises(FileFormatError, match=r"There is no file .*nowhere\.npz"):
         Probe.load(tmp_path / "nowhere.npz")
+
+
+def test_a_file_that_is_there_is_replaced_only_on_request(tmp_path: Path):
+    probe, _ = fitted()
+    path = probe.save(tmp_path / "probe.npz")
+    with pytest.raises(InputError, match="overwrite=True"):
+        probe.save(path)
+    assert probe.save(path, overwrite=True) == path
+
+
+def test_a_linear_probe_is_not_loaded_from_another_head(tmp_path: Path):
+    probe, _ = fitted()
+    path = probe.save(tmp_path / "probe.npz")
+    assert probe.head == "kernel"
+    with pytest.raises(InputError, match=r"the head 'kernel'.*a LinearProbe"):
+        LinearProbe.load(path)
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -103,6 +120,6 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(np, "savez_compressed", full_disk)
     with pytest.raises(OSError, match="No space"):
-        probe.save(path)
+        probe.save(path, overwrite=True)
     assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["probe.npz"]
     np.testing.assert_array_equal(Probe.load(path).predict(features), probe.predict(features))

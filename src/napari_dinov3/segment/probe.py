@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -323,18 +323,21 @@ class Probe:
         self._fitted = fitted
         return self
 
-    def save(self, path: str | Path) -> Path:
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write the probe to a file of plain arrays; see :func:`napari_dinov3.segment.probe_file.save_probe`."""
         from napari_dinov3.segment.probe_file import save_probe
 
-        return save_probe(self, Path(path))
+        return save_probe(self, Path(path), overwrite=overwrite)
 
     @classmethod
-    def load(cls, path: str | Path) -> Probe:
+    def load(cls, path: str | Path) -> Self:
         """Read a probe from a file; see :func:`napari_dinov3.segment.probe_file.load_probe`."""
         from napari_dinov3.segment.probe_file import load_probe
 
-        return load_probe(Path(path))
+        probe = load_probe(Path(path))
+        if not isinstance(probe, cls):
+            raise InputError(f"{path} holds a probe with the head {probe.head!r}", f"a {cls.__name__}", "Use nd.Probe.load(path)")
+        return probe
 
     def _pixel_scores(self, fitted: FittedProbe, features: FeatureMap, plane: int, step: int) -> FloatArray:
         features.check_fits(fitted.signature, "The probe and these features")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from napari_dinov3.errors import FileFormatError
+from napari_dinov3.errors import FileFormatError, InputError
 from napari_dinov3.segment.example_heads import PrototypeHead, TreeHead, TreeKind
 from napari_dinov3.segment.heads import Head, KernelHead, LinearHead
 
@@ -31,7 +31,7 @@ _SIGNATURE = ("backbone", "revision", "stride", "dim")
 Arrays: TypeAlias = Mapping[str, npt.NDArray[Any]]
 
 
-def save_probe(probe: Probe, path: Path) -> Path:
+def save_probe(probe: Probe, path: Path, *, overwrite: bool = False) -> Path:
     """Write a fitted probe.
 
     Parameters
@@ -39,12 +39,19 @@ def save_probe(probe: Probe, path: Path) -> Path:
     probe : Probe
         A fitted one.
     path : Path
-        File to write; ``.npz`` is added where there is no suffix. An existing file is replaced.
+        File to write; ``.npz`` is added where there is no suffix.
+    overwrite : bool
+        Replace a file that is there.
 
     Returns
     -------
     path : Path
         Where it was written.
+
+    Raises
+    ------
+    InputError
+        Before :meth:`Probe.fit`, or if the file is there and `overwrite` is not set.
     """
     fitted = probe.fitted
     header = {
@@ -55,6 +62,8 @@ def save_probe(probe: Probe, path: Path) -> Path:
     if fitted.head is not None:
         arrays |= {f"head.{name}": array for name, array in fitted.head.arrays().items()}
     path = path if path.suffix else path.with_suffix(".npz")
+    if path.exists() and not overwrite:
+        raise InputError(f"{path} exists", "a new file", "Choose another name, or pass overwrite=True")
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with beside.open("wb") as file:
@@ -70,14 +79,14 @@ def load_probe(path: Path) -> Probe:
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
     FileFormatError
-        If the file is not a probe, is damaged, or comes from a newer version.
+        If there is no such file, or it is not a probe, is damaged, or comes from a newer version.
     """
     from napari_dinov3.segment.linear_probe import LinearProbe
     from napari_dinov3.segment.probe import FittedProbe, Probe
 
+    if not path.is_file():
+        raise FileFormatError(f"There is no file {path}", "a probe file (.npz)", "Check the path")
     header, arrays = _read(path)
     try:
         classes = tuple(int(value) for value in header["classes"])
