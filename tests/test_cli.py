@@ -105,6 +105,31 @@ def test_segment_writes_labels_and_a_recipe_that_gives_them_again(stack, scribbl
     compile(capsys.readouterr().out.split("import napari_dinov3", 1)[1].join(["import napari_dinov3", ""]), "script", "exec")
 
 
+def test_segment_judges_itself_against_known_labels(stack, scribbles, tmp_path, capsys) -> None:
+    from napari_dinov3.evaluate.metrics import evaluate_labels
+
+    truth = np.ones((4, 64, 80), np.uint8)
+    truth[:, 16:48, 40:64] = 2
+    known = nd.write(tmp_path / "known.tif", truth, kind="labels")
+    assert run("segment", stack, scribbles, tmp_path / "labels.tif", *FAST, "--reference", known) == 0
+    text = capsys.readouterr().out
+    report = evaluate_labels(np.asarray(nd.read(tmp_path / "labels.tif")), truth)
+    assert f"accuracy {report.accuracy:.4f}" in text and report.accuracy > 0.8
+    assert f"{report.f1[1]:.4g}" in text and f"{report.iou[1]:.4g}" in text
+    other = nd.write(tmp_path / "other.tif", truth[:2], kind="labels")
+    assert run("segment", stack, scribbles, tmp_path / "new.tif", *FAST, "--reference", other) == 2
+    assert not (tmp_path / "new.tif").exists()
+
+
+def test_segment_refuses_an_image_in_the_place_of_scribbles(stack, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr("napari_dinov3.features.extract.extract_steps", lambda *a, **k: pytest.fail("work was done"))
+    grey = nd.write(tmp_path / "grey.tif", np.random.default_rng(0).integers(0, 255, (4, 64, 80), np.uint8))
+    assert run("segment", stack, grey, tmp_path / "new.tif") == 2
+    assert "more than 50 classes" in capsys.readouterr().err
+    assert run("segment", stack, stack, tmp_path / "new.tif") == 2
+    assert "whole numbers" in capsys.readouterr().err
+
+
 def test_discover_writes_masks_and_boxes(stack, tmp_path, capsys) -> None:
     assert run("discover", stack, tmp_path / "masks.tif", *FAST, "--tau", "0.5", "--boxes", tmp_path / "boxes.csv") == 0
     masks = np.asarray(nd.read(tmp_path / "masks.tif"))
