@@ -173,7 +173,7 @@ class SegmentPanel(ImagePanel):
         if not path or probe is None:
             return
         try:
-            self.say("done", f"The probe is in {probe.save(path)}.")
+            self.say("done", f"The probe is in {probe.save(path, overwrite=True)}.")
         except (InputError, OSError) as error:
             self.say("error", error_text(error))
 
