@@ -148,6 +148,13 @@ def test_discover_does_what_the_function_does_unasked(stack, tmp_path) -> None:
     np.testing.assert_array_equal(np.asarray(nd.read(tmp_path / "masks.tif")), cut.masks)
 
 
+def test_discover_cuts_planes_together_where_asked(stack, tmp_path) -> None:
+    assert run("discover", stack, tmp_path / "masks.tif", *FAST, "--stack", "joint") == 0
+    image = nd.read(stack)
+    cut = nd.tokencut(nd.extract(image, backbone="filter-bank", stride=4), image=image, stack="joint")
+    np.testing.assert_array_equal(np.asarray(nd.read(tmp_path / "masks.tif")), cut.masks)
+
+
 def test_a_wrong_tau_is_said_in_plain_words(stack, tmp_path, capsys) -> None:
     assert run("discover", stack, tmp_path / "masks.tif", "--tau", "foo") == 2
     text = capsys.readouterr().err

@@ -159,7 +159,7 @@ def test_a_demo_that_fails_leaves_no_empty_folder(tmp_path, monkeypatch) -> None
 def test_tokencut_is_what_the_function_does_unasked(demo) -> None:
     folder, _ = demo
     image = nd.read(folder / "out" / "image.ome.tif")
-    masks = nd.tokencut(nd.extract(image), image=image).masks
+    masks = nd.tokencut(nd.extract(image), image=image, stack="joint").masks
     np.testing.assert_array_equal(np.asarray(nd.read(folder / "out" / "tokencut_masks.ome.tif")), masks)
 
 

@@ -26,6 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_channel(parser)
     add_features(parser)
     parser.add_argument("--tau", default="auto", help="cosine above which patches are linked, or auto")
+    parser.add_argument("--stack", default="planes", choices=("planes", "joint"),
+                        help="cut every plane for itself, or the planes together so that all have the same side as object")
     parser.add_argument("--bipartition", choices=("mean", "median", "gap", "otsu"),
                         help="where the eigenvector is split; by default otsu with --tau auto, mean with a number")
     parser.add_argument("--side", choices=("seed", "border", "bright", "dark"),
@@ -49,9 +51,9 @@ def run(options: argparse.Namespace) -> int:
 
     check_out(options.out, options.boxes, overwrite=options.overwrite)
     config = TokenCutConfig(
-        tau=_tau(options.tau), bipartition=options.bipartition, side=options.side, component=options.component,
-        opening=options.opening, closing=options.closing, fill_holes=options.fill_holes, invert=options.invert,
-        refine=options.refine, memory_gb=options.memory_gb, channel=options.channel, level=options.level)
+        tau=_tau(options.tau), stack=options.stack, bipartition=options.bipartition, side=options.side,
+        component=options.component, opening=options.opening, closing=options.closing, fill_holes=options.fill_holes,
+        invert=options.invert, refine=options.refine, memory_gb=options.memory_gb, channel=options.channel, level=options.level)
     recipe = Recipe((
         Step(read_config(options)),
         Step(extract_config(options)),

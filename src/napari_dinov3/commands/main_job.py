@@ -147,7 +147,9 @@ def _embed_steps(done: DemoResult) -> Job[None]:
 
 
 def _discover_steps(done: DemoResult) -> Job[None]:
-    seconds = yield from part_of(_do(done, TokenCutConfig()), start=0, span=90, total=100)
+    # cut each for itself, planes of one tissue can disagree on which side is the object
+    config = TokenCutConfig(stack="planes" if done.given.image.is_2d else "joint")
+    seconds = yield from part_of(_do(done, config), start=0, span=90, total=100)
     cut = done.results["cut"]
     masks = cut.masks
     truth = done.given.truth
