@@ -137,3 +137,38 @@ def test_the_estimate_is_what_extraction_makes(rgb: bool) -> None:
 def test_planes_go_outward_from_the_one_in_view() -> None:
     assert outward(5, 2) == [2, 1, 3, 0, 4]
     assert outward(3, 0) == [0, 1, 2]
+
+
+def test_what_a_panel_keeps_goes_with_the_layer_it_was_made_of(viewer: ViewerModel) -> None:
+    session, other = session_of(viewer), viewer.add_image(np.zeros((4, 4)))
+    session.kept("Panel").update(layer_id=viewer.layers["stack"].unique_id, result=1)
+    session.kept("Other").update(layer_id=other.unique_id, result=2)
+    assert session_of(viewer).kept("Panel")["result"] == 1
+    viewer.layers.remove("stack")
+    assert session.kept("Panel") == {}
+    assert session.kept("Other")["result"] == 2
+    session.kept("Panel").update(layer_id="gone", result=3)  # a job that ends after its layer was removed
+    assert session.kept("Panel") == {}
+
+
+def test_a_result_layer_is_the_same_for_the_next_panel_and_keeps_no_viewer_alive() -> None:
+    viewer = ViewerModel()
+    owned = session_of(viewer).owned("Panel")
+    assert session_of(viewer).owned("Panel") is owned
+    assert session_of(viewer).owned("Panel", "more") is not owned
+    owned.show(np.zeros((4, 4)), belongs_to=1, metadata={}, add=lambda viewer=viewer: viewer.add_image(np.zeros((4, 4))))
+    assert owned.layer in viewer.layers
+    gone = weakref.ref(viewer)
+    del viewer
+    gc.collect()
+    assert gone() is None
+    assert owned.layer is None
+
+
+def test_a_map_whose_layer_was_removed_meanwhile_is_not_filed(viewer: ViewerModel) -> None:
+    session = session_of(viewer)
+    job = features_steps(session, request_features(session, viewer, viewer.layers["stack"], CONFIG))
+    next(job)
+    viewer.layers.remove("stack")
+    collect(job)
+    assert len(session) == 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
+from weakref import ref
 
 from napari_dinov3._napari.compat import unwrap
 from napari_dinov3._napari.results import selection_kept
@@ -19,11 +20,11 @@ class OwnedLayer:
     Parameters
     ----------
     viewer : napari viewer
-        Also a ViewerModel.
+        Also a ViewerModel. Only a weak reference is kept.
     """
 
     def __init__(self, viewer: Any) -> None:
-        self._viewer = viewer
+        self._viewer = ref(unwrap(viewer))  # the session of a viewer holds this, and must not keep the viewer alive
         self._layer_id: Hashable = None
         self._belongs_to: Hashable = None
         self._shown: Any = None
@@ -32,7 +33,9 @@ class OwnedLayer:
     @property
     def layer(self) -> Any:
         """The layer, or None where there is none (any more)."""
-        return next((layer for layer in self._viewer.layers if layer.unique_id == self._layer_id), None)
+        viewer = self._viewer()
+        layers = () if viewer is None else viewer.layers
+        return next((layer for layer in layers if layer.unique_id == self._layer_id), None)
 
     def show(self, data: Any, *, belongs_to: Hashable, metadata: Mapping[str, Any], add: Callable[[], Any]) -> Any:
         """Show a result: in the layer that is there, or in a new one.
@@ -50,7 +53,7 @@ class OwnedLayer:
         """
         layer = self.layer
         if layer is None or belongs_to != self._belongs_to or self._painted or layer.data is not self._shown:
-            with selection_kept(self._viewer):
+            with selection_kept(self._viewer()):
                 layer = add()
             self._layer_id, self._belongs_to, self._painted = layer.unique_id, belongs_to, False
             self._watch(layer)

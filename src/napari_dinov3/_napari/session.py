@@ -20,6 +20,7 @@ from napari.utils.events import EventEmitter
 
 from napari_dinov3._napari.compat import unwrap
 from napari_dinov3._napari.layers import Placement
+from napari_dinov3._napari.owned import OwnedLayer
 from napari_dinov3._napari.settings import setting
 from napari_dinov3.backbones.registry import backbone_facts, choose_backbone
 from napari_dinov3.features.feature_map import FeatureMap
@@ -72,6 +73,8 @@ class Session:
         self._edits: dict[Hashable, int] = {}
         self._watched: set[Hashable] = set()
         self.panel_values: dict[str, Any] = {}
+        self._kept: dict[str, dict[str, Any]] = {}
+        self._owned: dict[tuple[str, str], OwnedLayer] = {}
         self.features_changed = EventEmitter(source=None, type_name="features_changed")
         self._features_config: ExtractConfig | None = None
         viewer.layers.events.removed.connect(self._on_removed)
@@ -114,9 +117,14 @@ class Session:
             return features
 
     def keep(self, key: FeatureKey, features: FeatureMap) -> None:
-        """File a map, and drop those it replaces (earlier data of its layer) or that exceed the cache budget."""
+        """File a map, and drop those it replaces (earlier data of its layer) or that exceed the cache budget.
+
+        A map whose layer was removed while it was made is not filed.
+        """
         budget = float(setting("cache_gb")) * 1e9
         with self._lock:
+            if key.layer_id not in self._watched:
+                return
             for other in [k for k in self._maps if k.layer_id == key.layer_id and k.version != key.version]:
                 del self._maps[other]
             self._maps[key] = features
@@ -136,6 +144,41 @@ class Session:
         """Forget every cached map."""
         with self._lock:
             self._maps.clear()
+
+    def kept(self, panel: str) -> dict[str, Any]:
+        """Give what a panel keeps when its dock is closed: results that took time, for the next panel of its kind.
+
+        Parameters
+        ----------
+        panel : str
+            Name of the panel's class.
+
+        Returns
+        -------
+        kept : dict
+            The same one every time; fill it, do not replace it. What was made of a layer goes with that layer: put the layer's
+            unique id under ``"layer_id"``, and the dict is emptied when the layer is removed. Ask for it again each time it is
+            read, and hold nothing in it that refers to the viewer or to a widget.
+        """
+        kept = self._kept.setdefault(panel, {})
+        viewer, layer_id = self._viewer(), kept.get("layer_id")
+        if layer_id is not None and viewer is not None and all(layer.unique_id != layer_id for layer in viewer.layers):
+            kept.clear()
+        return kept
+
+    def owned(self, panel: str, kind: str = "") -> OwnedLayer:
+        """Give the result layer of a panel, the same one after its dock was closed and opened again.
+
+        Parameters
+        ----------
+        panel : str
+            Name of the panel's class.
+        kind : str
+            Tells several result layers of a panel apart.
+        """
+        if (panel, kind) not in self._owned:
+            self._owned[panel, kind] = OwnedLayer(self._viewer())
+        return self._owned[panel, kind]
 
     @property
     def features_config(self) -> ExtractConfig:
@@ -163,8 +206,12 @@ class Session:
 
     def _on_removed(self, event: Any) -> None:
         layer = unwrap(event.value)
-        self._watched.discard(layer.unique_id)
+        with self._lock:
+            self._watched.discard(layer.unique_id)
         self._drop(layer.unique_id)
+        for kept in self._kept.values():
+            if kept.get("layer_id") == layer.unique_id:
+                kept.clear()
 
     def _drop(self, layer_id: Hashable) -> None:
         with self._lock:
