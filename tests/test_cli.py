@@ -199,6 +199,13 @@ def test_replaying_onto_existing_results_is_refused_before_any_work(stack, tmp_p
     assert "masks.tif exists" in text and "--overwrite" in text and "overwrite=True" not in text
 
 
+def test_what_lies_beside_an_array_is_refused_before_any_work(stack, scribbles, tmp_path, monkeypatch, capsys) -> None:
+    (tmp_path / "labels.npy.json").write_text("mine")
+    monkeypatch.setattr("napari_dinov3.features.extract.extract_steps", lambda *a, **k: pytest.fail("work was done"))
+    assert run("segment", stack, scribbles, tmp_path / "labels.npy") == 2
+    assert "labels.npy.json exists" in capsys.readouterr().err
+
+
 def test_interrupting_ends_with_130_and_leaves_nothing(stack, tmp_path, monkeypatch, capsys) -> None:
     def interrupted(*_args):
         raise KeyboardInterrupt

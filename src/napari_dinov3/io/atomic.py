@@ -35,6 +35,8 @@ def check_target(path: str | Path, *, overwrite: bool = False) -> Path:
     target = Path(path).expanduser().absolute()
     if not target.name:
         raise InputError(f"{path} is not a file name", "a path that ends in a name", "Add a file name")
+    if target.suffix.lower() == ".npy" and not target.exists():
+        check_target(target.with_name(f"{target.name}.json"), overwrite=overwrite)  # its facts go there
     if target.exists() and not overwrite:
         raise InputError(f"{target} exists", "a new file: nothing is overwritten unasked",
                          "Choose another name, or pass overwrite=True")
