@@ -11,7 +11,7 @@ import pytest
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Points
 
-from napari_dinov3._napari.layers import describe_layer, free_name, pixel_at, plane_at, read_layer
+from napari_dinov3._napari.layers import describe_layer, free_name, pixel_at, plane_at, read_companion, read_layer
 from napari_dinov3._napari.results import add_patches, add_pixels
 from napari_dinov3.errors import InputError
 from napari_dinov3.features.feature_map import FeatureMap
@@ -169,3 +169,37 @@ def test_names_in_use_are_never_taken_again() -> None:
     second = add_pixels(viewer, placement, np.ones((1, 8, 8)), name="result", metadata={})
     assert second.name == "result [1]"
     assert first.data.max() == 0
+
+
+@NON_ORTHOGONAL
+@pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
+def test_a_layer_in_the_place_of_the_image_is_its_companion(place: dict[str, Any]) -> None:
+    image, labels = Image(stack(np.random.default_rng(0)), **place), Labels(np.ones((5, 24, 32), np.uint8), **place)
+    assert read_companion(labels, read_layer(image)).planes.shape == (5, 24, 32)
+    labels.translate = np.asarray(labels.translate) + 0.8 * np.asarray(image.scale)
+    with pytest.raises(InputError, match="pixels away from"):
+        read_companion(labels, read_layer(image))
+
+
+def test_a_companion_of_another_spacing_or_shape_is_refused() -> None:
+    image = read_layer(Image(np.zeros((5, 24, 32)), scale=(2, 1, 1), name="stack"))
+    with pytest.raises(InputError, match="4 pixels away from 'stack'"):
+        read_companion(Labels(np.zeros((5, 24, 32), np.uint8), scale=(4, 1, 1)), image)
+    with pytest.raises(InputError, match=r"\(4, 24, 32\).*\(5, 24, 32\), as layer 'stack'"):
+        read_companion(Labels(np.zeros((4, 24, 32), np.uint8)), image)
+
+
+def test_scribbles_of_one_time_point_are_refused_at_another() -> None:
+    layer = Image(np.zeros((4, 5, 24, 32)), scale=(3, 2, 1, 1), axis_labels=("t", "z", "y", "x"), name="series")
+    at_two, at_one = read_layer(layer, point=(6, 0, 0, 0)), read_layer(layer, point=(3, 0, 0, 0))
+    painted = Labels(np.zeros((1, 5, 24, 32), np.uint8), **at_two.placement.pixel_transform())
+    assert read_companion(painted, at_two).planes.shape == (5, 24, 32)
+    with pytest.raises(InputError, match="holds nothing at this position of the slider of axis t"):
+        read_companion(painted, at_one)
+    every_time = Labels(np.zeros((5, 24, 32), np.uint8), scale=(2, 1, 1))
+    assert read_companion(every_time, at_one).planes.shape == (5, 24, 32)
+    series = np.zeros((4, 5, 24, 32), np.uint8)
+    series[2] = 7
+    painted = Labels(series, scale=(3, 2, 1, 1))
+    assert read_companion(painted, at_two).planes.plane(0).max() == 7
+    assert read_companion(painted, at_one).planes.plane(0).max() == 0

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -171,6 +172,44 @@ def read_layer(layer: Any, *, point: Sequence[float] | None = None, level: int =
     return Source(planes, placement)
 
 
+def read_companion(layer: Any, image: Source) -> Source:
+    """See a layer that belongs to an image (scribbles, a reference, a layer to move along), refusing one that lies elsewhere.
+
+    Parameters
+    ----------
+    layer : napari Image or Labels
+        Read along the same plane axis and at the same time point as the image.
+    image : Source
+        What it must have the planes, rows, columns and place of. A layer without a time axis belongs to every time point.
+
+    Raises
+    ------
+    InputError
+        If it has another shape, lies more than half a pixel off, or holds nothing at the time point that the image is read at.
+    """
+    missing = image.placement.ndim - int(layer.ndim)
+    stack = image.placement.stack
+    along = None if stack is None or not 0 <= stack - missing < int(layer.ndim) - 2 else stack - missing
+    point = _corner_worlds(image.placement, np.zeros((1, 3)))[0]
+    source = read_layer(layer, point=point.tolist(), stack_axis=along)
+    if source.planes.shape != image.planes.shape:
+        raise InputError(f"Layer {layer.name!r} has shape {source.planes.shape}",
+                         f"{image.planes.shape}, as layer {image.placement.name!r}",
+                         "Choose or make a layer of the image's shape")
+    off = _pixels_off(source, image)
+    elsewhere = [axis for axis, _ in image.placement.fixed if axis >= max(0, missing) and off[axis - image.placement.ndim] > 0.5]
+    if elsewhere:
+        name = image.placement.axis_labels[elsewhere[0]]
+        raise InputError(f"Layer {layer.name!r} holds nothing at this position of the slider of axis {name}",
+                         f"a layer that lies where {image.placement.name!r} is read",
+                         "Move the slider to where the layer was made, or make a new layer here")
+    if np.any(off > 0.5):
+        raise InputError(f"Layer {layer.name!r} lies up to {off.max():.4g} pixels away from {image.placement.name!r}",
+                         "a layer in the same place: scale, translate, rotate and affine of the image",
+                         "Copy the image's transform to it, or choose another layer")
+    return source
+
+
 def pixel_at(source: Source, world: Sequence[float]) -> tuple[float, float, float]:
     """Convert a position in the viewer's world into (plane, row, col) of the planes that were read, at their pyramid level."""
     placement = source.placement
@@ -265,12 +304,37 @@ def _linear(scale: npt.NDArray[np.float64], rotate: npt.NDArray[np.float64],
     return np.asarray(CompositeAffine(scale=scale, rotate=rotate, shear=shear).linear_matrix, dtype=np.float64)
 
 
-def _world_from_pixel(placement: Placement) -> npt.NDArray[np.float64]:
-    """(4, 4) on (plane, row, col, 1): the layer's full transform, restricted to the axes of the planes."""
+def _pixels_off(source: Source, image: Source) -> npt.NDArray[np.float64]:
+    """Tell how far the corners of two volumes of one shape lie apart at most, along each shared axis, in pixels of the image."""
+    corners = np.array(list(product(*((0, n - 1) for n in image.planes.shape))), float)
+    ours, theirs = _corner_worlds(source.placement, corners), _corner_worlds(image.placement, corners)
+    shared = min(source.placement.ndim, image.placement.ndim)
+    linear = _world_from_index(image.placement)[-1 - shared : -1, -1 - shared : -1]
+    off: npt.NDArray[np.float64] = np.abs((ours[:, -shared:] - theirs[:, -shared:]) @ np.linalg.inv(linear).T).max(axis=0)
+    return off
+
+
+def _corner_worlds(placement: Placement, corners: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Place (n, 3) corners of (plane, row, col) in the layer's world, all its axes."""
+    used = [*([] if placement.stack is None else [placement.stack]), placement.ndim - 2, placement.ndim - 1]
+    index = np.zeros((len(corners), placement.ndim))
+    for axis, at in placement.fixed:
+        index[:, axis] = at
+    index[:, used] = corners[:, 3 - len(used) :]
+    return transform_points(_world_from_index(placement), index)
+
+
+def _world_from_index(placement: Placement) -> npt.NDArray[np.float64]:
+    """(ndim + 1, ndim + 1): the layer's full transform."""
     full = np.eye(placement.ndim + 1)
     full[:-1, :-1] = _linear(placement.scale, placement.rotate, placement.shear)
     full[:-1, -1] = placement.translate
-    full = placement.affine @ full
+    return np.asarray(placement.affine @ full, np.float64)
+
+
+def _world_from_pixel(placement: Placement) -> npt.NDArray[np.float64]:
+    """(4, 4) on (plane, row, col, 1): the layer's full transform, restricted to the axes of the planes."""
+    full = _world_from_index(placement)
     origin = np.zeros(placement.ndim + 1)
     origin[-1] = 1
     for axis, index in placement.fixed:
