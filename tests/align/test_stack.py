@@ -10,7 +10,7 @@ import napari_dinov3 as nd
 from napari_dinov3.align.stack import align_stack_steps, match_steps, solve_stack
 from napari_dinov3.align.transforms import translation_matrix
 from napari_dinov3.align.warp import warp
-from napari_dinov3.errors import InputError
+from napari_dinov3.errors import IllPosedWarning, InputError
 from napari_dinov3.progress import Progress, collect
 
 SHIFTS = np.cumsum(np.random.default_rng(5).normal(0, 2.5, (7, 2)), axis=0)
@@ -124,6 +124,21 @@ def test_a_stack_of_one_stays_where_it_is():
     path = nd.align_stack(sample(planes=1).images, backbone=None)
     np.testing.assert_array_equal(path.transforms, np.eye(3)[None])
     assert path.bad == ()
+
+
+NOTHING_IN_COMMON = {
+    "blank": np.zeros((4, 100, 100)),
+    "noise": np.random.default_rng(0).normal(size=(4, 100, 100)),
+}
+
+
+@pytest.mark.parametrize("content", NOTHING_IN_COMMON)
+def test_a_stack_in_which_nothing_matches_stays_where_it_is_and_says_so(content):
+    with pytest.warns(IllPosedWarning, match="No section matches another"):
+        path = nd.align_stack(NOTHING_IN_COMMON[content], model="translation", backbone=None)
+    assert path.bad == (0, 1, 2, 3)
+    np.testing.assert_array_equal(path.transforms, np.tile(np.eye(3), (4, 1, 1)))
+    assert (path.quality == 0).all()
 
 
 def test_progress_counts_sections_and_can_be_cancelled():

@@ -8,6 +8,7 @@ sections does neither. ``T_z`` maps the common, aligned frame to section ``z`` (
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ from napari_dinov3.align.solve import Solution, interpolated, solve_poses
 from napari_dinov3.align.transforms import LINEAR_MODELS, LinearModel, check_model, scaled
 from napari_dinov3.align.warp import interpolation_order, warp
 from napari_dinov3.backbones.base import Backbone
-from napari_dinov3.errors import InputError
+from napari_dinov3.errors import IllPosedWarning, InputError
 from napari_dinov3.geometry import Matrix, transform_points
 from napari_dinov3.image import Planes, as_planes
 from napari_dinov3.progress import Job, Progress, collect
@@ -294,6 +295,8 @@ def solve_stack(
     good = np.array([z for z in np.flatnonzero(part == 0) if z not in left_out], dtype=np.int64)
     if len(good) == 1 < count - len(left_out):
         good = good[:0]  # not one pair matches: no section is better than another
+        warnings.warn("No section matches another, so all stay where they are: the stack is blank, noise, or of unrelated "
+                      "images.", IllPosedWarning, stacklevel=2)
     missing = np.ones(count, bool)
     missing[good] = False
     transforms = np.tile(np.eye(3), (count, 1, 1))
@@ -321,6 +324,8 @@ def _solved(
     usable: list[Link], good: npt.NDArray[np.int64], anchors: Mapping[int, Matrix], model: LinearModel, shape: tuple[int, int]
 ) -> tuple[list[Link], Solution]:
     """Solve the good sections; with anchors, node 0 is the aligned frame itself and takes no place in the result."""
+    if not len(good):
+        return [], Solution(np.empty((0, 3, 3)), np.empty(0), np.empty(0))
     extra = 1 if any(int(z) in anchors for z in good) else 0
     place = {int(z): i + extra for i, z in enumerate(good)}
     inner = [link for link in usable if link.first in place and link.second in place]

@@ -46,6 +46,10 @@ def run(options: argparse.Namespace) -> int:
     if options.transforms:
         write(options.transforms, rows, overwrite=options.overwrite)
     bad = ", ".join(map(str, alignment.bad))
-    say(f"{len(rows)} planes aligned; " + (f"matching none of their neighbours: {bad}" if bad else "all match their neighbours"))
+    if len(alignment.bad) == len(rows):
+        say(f"No plane matches another, so none of the {len(rows)} was moved")
+    else:
+        matching = f"matching none of their neighbours: {bad}" if bad else "all match their neighbours"
+        say(f"{len(rows)} planes aligned; {matching}")
     say(f"Wrote {options.out}")
     return 0

@@ -104,6 +104,8 @@ class AlignPanel(ImagePanel):
         self.refresh()
         bad = len(self.alignment.bad)
         lost = f"; {bad} match no neighbour and got a pose between theirs" if bad else ""
+        if bad == len(rows):
+            lost = "; none matches another, so nothing was moved"
         return f"Added {layer.name!r}: {len(rows)} planes{lost}."
 
     def script(self) -> str:
