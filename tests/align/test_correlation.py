@@ -141,3 +141,20 @@ def test_maps_that_do_not_fit_are_refused():
         patch_correlation(grid(dim=4), grid(dim=5))
     with pytest.raises(InputError, match="rule"):
         estimate_translation(grid(), grid(), rule="mean")
+
+
+def test_matches_do_not_depend_on_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    from napari_dinov3.align import correlation
+
+    rng = np.random.default_rng(5)
+    fixed = rng.normal(size=(9, 11, 6))
+    moving = np.roll(fixed, (2, -1), (0, 1)) + rng.normal(scale=0.2, size=fixed.shape)
+    whole = correlation.estimate_translation(fixed, moving)
+    monkeypatch.setattr(correlation, "_BLOCK", 150)
+    assert correlation.estimate_translation(fixed, moving) == whole == (2, -1)
+
+
+def test_a_correlation_too_large_is_refused_with_its_size() -> None:
+    grid = np.ones((20, 20, 2))
+    with pytest.raises(InputError, match="GB"):
+        patch_correlation(grid, grid, memory_gb=1e-4)

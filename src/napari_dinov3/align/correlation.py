@@ -28,6 +28,7 @@ FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
 
 _TINY = 1e-12
+_BLOCK = 1 << 23  # cosines kept at once: 34 MB
 _TIE = 1e-4  # cosines closer than this are the same patch seen twice
 
 
@@ -56,24 +57,37 @@ class OffsetScores(NamedTuple):
     first: tuple[int, int]
 
 
-def patch_correlation(a: FeatureMap | npt.ArrayLike, b: FeatureMap | npt.ArrayLike) -> FloatArray:
+def patch_correlation(
+    a: FeatureMap | npt.ArrayLike, b: FeatureMap | npt.ArrayLike, *, memory_gb: float = 4.0
+) -> FloatArray:
     """Compare every patch of one map with every patch of another.
 
     Parameters
     ----------
     a, b : FeatureMap of one plane, or (rows, cols, dim) array-like
         The maps; of equal width, not necessarily of equal grid.
+    memory_gb : float
+        Largest matrix to make, in gigabytes (1e9 bytes).
 
     Returns
     -------
     correlation : (Na, Nb) float32
         Cosine similarity, -1..1, patches row-major; 0 wherever a patch is all zero.
 
+    Raises
+    ------
+    InputError
+        If the matrix would be larger than `memory_gb`.
+
     Notes
     -----
-    Quadratic in the number of patches: 1 GB at 16,384 patches. :func:`offset_scores` finds translations without it.
+    Quadratic in the number of patches: 1 GB at 16,384 patches. :func:`estimate_translation` does without the matrix.
     """
     fa, fb = _pair_of_grids(a, b)
+    rows, cols = (int(np.prod(grid.shape[:2])) for grid in (fa, fb))
+    if rows * cols * 4 > memory_gb * 1e9:
+        raise InputError(f"The correlation of {rows} with {cols} patches would take {rows * cols * 4 / 1e9:.1f} GB",
+                         f"at most memory_gb={memory_gb:g}", "Use a larger stride, or estimate_translation")
     return np.asarray(_unit(fa.reshape(-1, fa.shape[-1])) @ _unit(fb.reshape(-1, fb.shape[-1])).T, dtype=np.float32)
 
 
@@ -87,9 +101,9 @@ def estimate_translation(
     a, b : FeatureMap of one plane, or (rows, cols, dim) array-like
         Fixed and moving map.
     rule : {"median", "diagonal"}
-        ``"median"``: median offset of mutual best matches, those left out that have a twin in their own map. Needs the
-        N x N matrix. ``"diagonal"``: offset whose diagonal of the N x N matrix has the largest mean; computed by FFT, so that
-        large grids are no hindrance.
+        ``"median"``: median offset of mutual best matches, those left out that have a twin in their own map. Takes time with
+        the square of the number of patches, but not the memory. ``"diagonal"``: offset whose diagonal of the N x N matrix has
+        the largest mean; computed by FFT, so that large grids are no hindrance.
     min_overlap : float
         Diagonal rule only: part of the smaller map's informative patches that must overlap, 0..1. Without it, a corner in
         which one patch meets one other would win by chance.
@@ -240,25 +254,43 @@ def _median_of_mutual_matches(fixed: FloatArray, moving: FloatArray) -> Translat
         return Translation(0.0, 0.0)
     at_a, at_b = np.argwhere(ka), np.argwhere(kb)
     fa, fb = ua[ka], ub[kb]
-    across = fa @ fb.T
-    forward, backward = across.argmax(axis=1), across.argmax(axis=0)
-    index = np.arange(len(fa))
-    mutual = backward[forward] == index
-    best = across[index, forward]
-    distinct = mutual & (best > _best_twin(fa) + _TIE) & (best > _best_twin(fb)[forward] + _TIE)
+    forward, best, backward = _best_matches(fa, fb)
+    mutual = backward[forward] == np.arange(len(fa))
+    distinct = mutual.copy()
+    twin_a, twin_b = _best_twin(fa, np.flatnonzero(mutual)), _best_twin(fb, forward[mutual])
+    distinct[mutual] = best[mutual] > np.maximum(twin_a, twin_b) + _TIE
     chosen = distinct if distinct.any() else mutual
     steps = at_b[forward[chosen]] - at_a[chosen]
     row, col = np.median(steps, axis=0)
     return Translation(float(row), float(col))
 
 
-def _best_twin(features: FloatArray) -> FloatArray:
-    """Cosine of each patch with the most similar other patch of its own map."""
-    if len(features) < 2:
-        return np.full(len(features), -1, np.float32)
-    own = features @ features.T
-    np.fill_diagonal(own, -1)
-    return np.asarray(own.max(axis=1))
+def _best_matches(a: FloatArray, b: FloatArray) -> tuple[npt.NDArray[np.intp], FloatArray, npt.NDArray[np.intp]]:
+    """Find the best match of each row of `a` in `b`, its cosine, and of each row of `b` in `a`, block by block."""
+    forward, best = np.empty(len(a), np.intp), np.empty(len(a), np.float32)
+    backward, best_back = np.zeros(len(b), np.intp), np.full(len(b), -np.inf, np.float32)
+    step = max(1, _BLOCK // len(b))
+    for start in range(0, len(a), step):
+        across = a[start : start + step] @ b.T
+        forward[start : start + step] = across.argmax(axis=1)
+        best[start : start + step] = across.max(axis=1)
+        highest = across.max(axis=0)
+        better = highest > best_back
+        backward[better] = start + across[:, better].argmax(axis=0)
+        best_back[better] = highest[better]
+    return forward, best, backward
+
+
+def _best_twin(features: FloatArray, chosen: npt.NDArray[np.intp]) -> FloatArray:
+    """Cosine of each chosen patch with the most similar other patch of its own map."""
+    best = np.full(len(chosen), -1, np.float32)
+    step = max(1, _BLOCK // len(features))
+    for start in range(0, len(chosen), step):
+        some = chosen[start : start + step]
+        own = features[some] @ features.T
+        own[np.arange(len(some)), some] = -1
+        best[start : start + step] = own.max(axis=1)
+    return best
 
 
 def _unit(features: npt.NDArray[Any]) -> FloatArray:
