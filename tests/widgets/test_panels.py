@@ -195,7 +195,7 @@ def test_clicks_reach_the_panel_only_while_similarity_is_on(dock: Open, finish: 
     panel.pick_button.setChecked(True)
     assert panel.pick_button.text().startswith("Similarity: on")
     finish(panel)
-    event = type("Event", (), {"position": (0, 15, 18), "type": "mouse_press"})()
+    event = type("Event", (), {"position": (0, 15, 18), "type": "mouse_press", "button": 1, "modifiers": ()})()
     follow = viewer.mouse_drag_callbacks[-1](viewer, event)
     next(follow)
     event.type, event.position = "mouse_release", (0, 15, 18)

@@ -37,8 +37,7 @@ def to_data(layer: Any, world: Sequence[float]) -> tuple[float, ...]:
     return tuple(float(x) for x in layer.world_to_data(point[-layer.ndim :]))
 
 
-def set_mouse_pan(viewer: Any, enabled: bool) -> None:
-    """Let a drag in the canvas move the camera, or not (zooming by wheel stays)."""
+def camera_of(viewer: Any) -> Any:
+    """Get the camera of a viewer; its `mouse_pan` says whether a drag in the canvas moves it (zooming by wheel stays)."""
     scene = getattr(viewer, "scene", None)  # napari >= 0.9 keeps the camera there and warns at the old place
-    camera = scene.camera if scene is not None else viewer.camera
-    camera.mouse_pan = enabled
+    return scene.camera if scene is not None else viewer.camera

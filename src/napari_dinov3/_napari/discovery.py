@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from napari_dinov3._napari import script
 from napari_dinov3._napari.jobs import FeatureRequest, features_steps
 from napari_dinov3._napari.layers import Placement
 from napari_dinov3._napari.session import Session
@@ -18,6 +21,74 @@ from napari_dinov3.segment.tokencut import TokenCut, tokencut_steps
 
 MASKS_SHARE = 0.25  # of the memory budget; larger stacks of masks are made when looked at
 MASK_FIELDS = ("bipartition", "side", "component", "opening", "closing", "fill_holes", "min_area", "invert", "refine", "click")
+
+BOX_LOOK: dict[str, Any] = {"shape_type": "rectangle", "edge_color": "yellow", "face_color": "transparent", "edge_width": 2}
+VECTOR_LOOK: dict[str, Any] = {"colormap": "viridis"}
+
+
+@dataclass(slots=True, eq=False)
+class Discovery:
+    """A solved cut and what it was made from; it outlives the panel.
+
+    Parameters
+    ----------
+    request : FeatureRequest
+        The image and the features.
+    config : TokenCutConfig
+        Of the cut, and of the masks that are shown.
+    features : FeatureMap
+        What was cut.
+    cut : TokenCut
+        With the masks that are shown.
+    lines : list of str
+        Python that makes the features.
+    extras : set of str
+        What else was asked for: ``"boxes"``, ``"eigenvector"``.
+    """
+
+    request: FeatureRequest
+    config: TokenCutConfig
+    features: FeatureMap
+    cut: TokenCut
+    lines: list[str]
+    extras: set[str] = field(default_factory=set)
+
+    @property
+    def script(self) -> str:
+        """Python that makes the masks that are shown."""
+        source = self.request.source
+        return script.script_of([*self.lines, cut_line(self.config, script.axes_of(source)), masks_line(source.placement)])
+
+    def masked_by(self, masks: Mapping[str, Any]) -> TokenCutConfig:
+        """Give the settings of this cut with other masks."""
+        return replace(self.config, **masks)
+
+
+def masks_line(placement: Placement) -> str:
+    """Write how masks are added."""
+    return script.add_line("labels", "cut.masks.astype('uint8')", name=f"{placement.name} discovered", placement=placement,
+                           transform=placement.pixel_transform())
+
+
+def box_lines(placement: Placement) -> list[str]:
+    """Write how a box around each piece is added."""
+    before = ["0.0"] * (placement.ndim - 2)
+    if placement.stack is not None:
+        before[placement.stack] = "plane"
+    corner = ", ".join([*before, "row", "col"])
+    shapes_only = replace(placement, stack=0, fixed=())  # corners have all axes already; an array would be given them
+    return [
+        f"boxes = [[({corner}) for row, col in ((r0, c0), (r0, c1), (r1, c1), (r1, c0))]",
+        "         for plane, found in enumerate(cut.boxes) for r0, c0, r1, c1 in found - 0.5]",
+        script.add_line("shapes", "boxes", name=f"{placement.name} boxes", placement=shapes_only,
+                        transform=placement.pixel_transform(), **BOX_LOOK),
+    ]
+
+
+def vector_line(placement: Placement, stride: float) -> str:
+    """Write how the map that was split is added."""
+    return script.add_line("image", "cut.eigenvectors[..., 0]", name=f"{placement.name} eigenvector", placement=placement,
+                           transform=placement.patch_transform(stride, (stride - 1) / 2), **VECTOR_LOOK)
 
 
 def mask_options(config: TokenCutConfig) -> dict[str, Any]:

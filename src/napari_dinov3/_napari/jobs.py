@@ -48,6 +48,11 @@ class FeatureRequest:
     visible: int
 
     @property
+    def image(self) -> tuple[Hashable, ...]:
+        """What two requests share if they read the same pixels: layer, state of its data, pyramid level, planes, fixed axes."""
+        return self.key.layer_id, self.key.version, self.key.level, self.key.stack, self.key.fixed
+
+    @property
     def place(self) -> tuple[Hashable, ...]:
         """What two requests share if a result of one may take the place of the other's: the features, and where they lie."""
         transform = self.source.placement.pixel_transform()

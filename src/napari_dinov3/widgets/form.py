@@ -15,6 +15,7 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QFormLayout, QL
 from superqt import QLabeledDoubleSlider
 
 COMBO_MIN_CHARACTERS = 5
+COMBO_MAX_CHARACTERS = 18
 POPUP_MARGIN = 24
 
 
@@ -121,6 +122,11 @@ class Form(QWidget):
         """Show or hide a field with its label; a hidden field keeps its value."""
         self._layout.setRowVisible(self._editors[name], shown)
 
+    def insert_below(self, name: str, widget: QWidget) -> None:
+        """Put a widget of the panel's own under a field."""
+        row, _ = self._layout.getWidgetPosition(self._editors[name])
+        self._layout.insertRow(row + 1, widget)
+
     def editor(self, name: str) -> QWidget:
         """Give the Qt widget of a field."""
         return self._editors[name]
@@ -201,8 +207,13 @@ def _make_editor(field: Field) -> QWidget:
 
 def _fill(box: QComboBox, options: Iterable[tuple[Any, str]]) -> None:
     box.clear()
+    options = list(options)
     for value, text in options:
         box.addItem(text, value)
+    metrics = box.fontMetrics()  # wide enough for its longest text: a form puts it under its label where there is no room beside
+    longest = max((metrics.horizontalAdvance(text) for _, text in options), default=0)
+    letters = -(-longest // max(1, metrics.horizontalAdvance("X"))) + 1
+    box.setMinimumContentsLength(min(max(letters, COMBO_MIN_CHARACTERS), COMBO_MAX_CHARACTERS))
     widen_popup(box)
 
 
