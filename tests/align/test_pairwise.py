@@ -8,6 +8,7 @@ from scipy import ndimage
 from skimage import data
 
 import napari_dinov3 as nd
+from napari_dinov3.align.channels import without_specks
 from napari_dinov3.align.transforms import point_grid, rotation_matrix, translation_matrix
 from napari_dinov3.errors import InputError
 from napari_dinov3.geometry import transform_points
@@ -128,3 +129,24 @@ def test_stacks_and_wrong_models_are_refused():
         nd.align_pair(stack[0], stack[0], model="perspective")
     with pytest.raises(InputError, match="rotation"):
         nd.align_pair(np.eye(30), np.eye(30), rotation=400, backbone=None)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.05, 0.2])
+def test_scattered_missing_pixels_do_not_hide_a_match(share):
+    rng = np.random.default_rng(0)
+    moving = nd.synthetic.em(planes=1, size=128, rng=0).images[0].astype(np.float32)
+    fixed = np.roll(moving, (-3, -4), (0, 1))
+    fixed[rng.random(fixed.shape) < share] = np.nan
+    pair = nd.align_pair(fixed, moving, model="translation", backbone=None)
+    np.testing.assert_allclose(pair.matrix[:2, 2], [3, 4], atol=0.1)
+
+
+def test_only_specks_and_thin_lines_are_filled():
+    ramp = np.add.outer(np.arange(20.0), np.arange(20.0)).astype(np.float32)
+    holed = ramp.copy()
+    holed[3, 4] = holed[:, 15] = holed[8:12, 5:9] = np.nan
+    filled = without_specks(holed)
+    hole = np.zeros(ramp.shape, bool)
+    hole[8:12, 5:9] = True
+    np.testing.assert_array_equal(np.isnan(filled), hole)
+    np.testing.assert_allclose(filled[[3, 5], [4, 15]], ramp[[3, 5], [4, 15]], atol=0.2)

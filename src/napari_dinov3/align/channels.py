@@ -61,6 +61,35 @@ def grey(plane: npt.NDArray[Any]) -> FloatArray:
     return np.where(finite, np.subtract(values, low) * scale, np.nan).astype(np.float32)
 
 
+def without_specks(plane: FloatArray) -> FloatArray:
+    """Fill single missing pixels and thin missing lines from their neighbours; larger holes stay NaN.
+
+    Every missing pixel costs its whole surroundings in the channels, so a few per cent of scattered ones would leave nothing.
+
+    Parameters
+    ----------
+    plane : (rows, cols) float32
+        NaN where there is nothing.
+
+    Returns
+    -------
+    plane : (rows, cols) float32
+        Holes of 3 x 3 pixels and more are left.
+    """
+    known = np.isfinite(plane)
+    if known.all() or not known.any():
+        return plane
+    from scipy import ndimage
+
+    specks = ~known & ~ndimage.binary_opening(~known, np.ones((3, 3)))
+    weight = ndimage.gaussian_filter(known.astype(np.float32), 1.0)
+    total = ndimage.gaussian_filter(np.where(known, plane, 0).astype(np.float32), 1.0)
+    filled = plane.copy()
+    specks &= weight > 1e-3
+    filled[specks] = total[specks] / weight[specks]
+    return filled
+
+
 def shrink(plane: FloatArray, factor: int) -> FloatArray:
     """Average blocks of ``factor x factor`` pixels; a block with any NaN is NaN."""
     if factor == 1:

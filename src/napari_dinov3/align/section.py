@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_dinov3.align.channels import FloatArray, grey, shrink
+from napari_dinov3.align.channels import FloatArray, grey, shrink, without_specks
 from napari_dinov3.backbones.base import Backbone
 
 WORKING_SIDE = 1024  # pixels on the long side; finer detail tells nothing more of where a section lies
@@ -59,7 +59,7 @@ def prepare_section(
     backbone : str, Backbone or None
         Whose patch features to extract.
     """
-    image = shrink(grey(plane), factor)
+    image = shrink(without_specks(grey(plane)), factor)
     section = Section(image, factor, (int(plane.shape[0]), int(plane.shape[1])))
     if backbone is None or section.empty:
         return section
