@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import dask.array as da
@@ -13,7 +14,7 @@ import napari_dinov3 as nd
 from napari_dinov3._napari import alignment, discovery, segmentation
 from napari_dinov3._napari.jobs import FeatureRequest, features_steps, pca_steps, region_steps, request_features
 from napari_dinov3._napari.layers import read_layer
-from napari_dinov3._napari.segmentation import Prediction, prediction_steps
+from napari_dinov3._napari.segmentation import Canvas, Prediction, prediction_steps
 from napari_dinov3._napari.session import session_of
 from napari_dinov3._napari.similarity import SimilarityView
 from napari_dinov3.errors import InputError
@@ -102,34 +103,54 @@ def test_large_label_stacks_stay_lazy(viewer: ViewerModel, monkeypatch: pytest.M
     assert set(np.unique(done.labels[2].compute())) == {1, 2}
 
 
-def test_soft_layers_are_lazy_and_lie_on_the_image(viewer: ViewerModel) -> None:
-    wanted = request(viewer)
-    done = collect(prediction_steps(session_of(viewer), wanted, Prediction(Probe(head="linear")), scribbles=scribbled(viewer)))
-    layers = segmentation.add_soft_layers(viewer, wanted.source.placement, done, probability=True, uncertainty=True, metadata={})
+def test_soft_layers_are_lazy_lie_on_the_image_and_are_replaced(viewer: ViewerModel) -> None:
+    wanted, session = request(viewer), session_of(viewer)
+    scribbles = scribbled(viewer)
+
+    def show(head: Any) -> list[Any]:
+        done = collect(prediction_steps(session, wanted, Prediction(Probe(head=head)), scribbles=scribbles))
+        return segmentation.show_soft_layers(viewer, partial(session.owned, "Panel"), wanted, done, probability=True,
+                                             uncertainty=True, metadata={})
+
+    layers = show("linear")
     assert [layer.name for layer in layers] == ["stack probability 1", "stack probability 2", "stack uncertainty"]
-    assert all(isinstance(layer.data, da.Array) for layer in layers)
+    assert all(isinstance(layer.data, da.Array) and not layer.visible for layer in layers)
     np.testing.assert_allclose(np.asarray(layers[0].data[0]) + np.asarray(layers[1].data[0]), 1, atol=1e-5)
     np.testing.assert_array_equal(layers[2].scale, (2, 0.5, 0.5))
+    count, before = len(viewer.layers), np.asarray(layers[2].data[0])
+    assert [layer.unique_id for layer in show("prototypes")] == [layer.unique_id for layer in layers]
+    assert len(viewer.layers) == count
+    assert not np.array_equal(np.asarray(layers[2].data[0]), before)
 
 
-def test_scribbles_of_another_shape_are_refused_before_anything_is_learned(viewer: ViewerModel) -> None:
-    wrong = read_layer(viewer.add_labels(np.ones((3, 32, 32), np.uint8))).planes
-    with pytest.raises(InputError, match=r"shape \(3, 32, 32\)"):
-        collect(prediction_steps(session_of(viewer), request(viewer), Prediction(Probe()), scribbles=wrong))
+def test_paint_in_labels_that_are_being_filled_stays_and_is_no_part_of_the_prediction(viewer: ViewerModel) -> None:
+    prediction = Prediction(Probe(head="linear"))
+    job = prediction_steps(session_of(viewer), request(viewer), prediction, scribbles=scribbled(viewer))
+    while not prediction.done:
+        next(job)
+    canvas = Canvas(prediction)
+    np.testing.assert_array_equal(canvas.array[0], prediction.labels[0])
+    canvas.array[0, :5] = canvas.array[2, :5] = 9  # a plane that is done, and one that is not
+    collect(job)
+    canvas.catch_up()
+    assert set(np.unique(prediction.labels)) == {1, 2}
+    assert (canvas.array[[0, 2], :5] == 9).all()
+    np.testing.assert_array_equal(canvas.array[:, 5:], prediction.labels[:, 5:])
 
 
 def test_the_report_counts_every_pixel_once() -> None:
     labels = np.array([[[1, 1, 2, 2]]])
     layer = ViewerModel().add_labels(np.array([[[0, 0, 0, 5]]]))
     report = collect(segmentation.report_steps(labels, read_layer(layer).planes))
-    assert report == ("Accuracy 0.750\nclass 1 = reference 0: F1 0.800, IoU 0.667\nclass 2 = reference 5: F1 0.667, IoU 0.500")
+    assert report == ("Accuracy 0.750, mean IoU 0.583\nclass 1 = reference 0: F1 0.800, IoU 0.667\n"
+                      "class 2 = reference 5: F1 0.667, IoU 0.500")
 
 
 def test_zero_is_no_class_of_a_reference_that_has_more_values_than_there_are_classes() -> None:
     labels = np.array([[[1, 1, 2, 2]]])
     layer = ViewerModel().add_labels(np.array([[[0, 1, 0, 2]]]))
     report = collect(segmentation.report_steps(labels, read_layer(layer).planes))
-    assert report.startswith("Accuracy 1.000\n")
+    assert report.startswith("Accuracy 1.000, mean IoU 1.000\n")
 
 
 def test_masks_follow_their_options_without_a_new_cut(viewer: ViewerModel) -> None:

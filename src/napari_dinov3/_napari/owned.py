@@ -63,6 +63,12 @@ class OwnedLayer:
         self._shown = layer.data
         return layer
 
+    @property
+    def showing(self) -> bool:
+        """Whether the layer is there and has not been given other data; strokes in it do not count."""
+        layer = self.layer
+        return layer is not None and layer.data is self._shown
+
     def refresh(self) -> None:
         """Draw again, after the data shown were filled further."""
         layer = self.layer

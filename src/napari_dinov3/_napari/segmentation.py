@@ -6,15 +6,18 @@ whose planes are computed when they are looked at. Probabilities and uncertainty
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from napari_dinov3._napari import script
 from napari_dinov3._napari.jobs import FeatureRequest, features_steps, outward
 from napari_dinov3._napari.layers import Placement
+from napari_dinov3._napari.owned import OwnedLayer
 from napari_dinov3._napari.results import add_pixels
 from napari_dinov3._napari.session import Session
 from napari_dinov3.errors import InputError
@@ -24,12 +27,13 @@ from napari_dinov3.image import Planes
 from napari_dinov3.progress import Job, Progress, part_of
 from napari_dinov3.segment.probe import Probe
 
+SOFT_LOOK: dict[str, Any] = {"contrast_limits": (0, 1), "opacity": 0.6, "visible": False}
 LABELS_SHARE = 0.25  # of the memory budget; larger label stacks stay lazy
 
 
 @dataclass(slots=True, eq=False)
 class Prediction:
-    """Labels that a job fills plane by plane while a layer may already show them.
+    """Labels that a job fills plane by plane. A layer shows a copy of them, :class:`Canvas`: people paint in layers.
 
     Parameters
     ----------
@@ -42,7 +46,7 @@ class Prediction:
     done : set of int
         Planes that hold their labels.
     report : str
-        Comparison with a reference, where one was given.
+        Comparison with a reference, where one was given; its first line says the most.
     """
 
     probe: Probe
@@ -52,9 +56,40 @@ class Prediction:
     report: str = ""
 
     @property
+    def trained(self) -> bool:
+        """Whether the probe is fitted."""
+        return self.features is not None
+
+    @property
     def complete(self) -> bool:
         """Whether every plane is labelled, in memory."""
         return isinstance(self.labels, np.ndarray) and len(self.done) == len(self.labels)
+
+
+class Canvas:
+    """What a layer shows of a prediction while it is made; a pixel that was painted meanwhile keeps its paint.
+
+    Parameters
+    ----------
+    prediction : Prediction
+        With its labels begun.
+    """
+
+    def __init__(self, prediction: Prediction) -> None:
+        self.prediction = prediction
+        labels = prediction.labels
+        self.array = np.zeros_like(labels) if isinstance(labels, np.ndarray) else labels
+        self._copied: set[int] = set()
+        self.catch_up()
+
+    def catch_up(self) -> None:
+        """Copy the planes that are labelled by now; call it in the main thread."""
+        if not isinstance(self.array, np.ndarray):
+            return  # computed when looked at, and no one can paint in it
+        for plane in self.prediction.done - self._copied:
+            shown = self.array[plane]
+            np.copyto(shown, self.prediction.labels[plane], where=shown == 0)
+            self._copied.add(plane)
 
 
 def prediction_steps(
@@ -69,13 +104,13 @@ def prediction_steps(
     prediction : Prediction
         Filled on the way; may be shown meanwhile.
     scribbles : Planes or None
-        What to learn from; None where the probe has learned already.
+        What to learn from, in the place of the image (:func:`~napari_dinov3._napari.layers.read_companion`); None where the
+        probe has learned already.
     truth : Planes, optional
-        Reference labels to compare with.
+        Reference labels to compare with, likewise.
     """
     features = yield from part_of(features_steps(session, request), start=0, span=40, total=100)
     if scribbles is not None:
-        check_scribbles(scribbles, features)
         yield from part_of(prediction.probe.fit_steps(features, scribbles.data), start=40, span=20, total=100)
     prediction.features = features
     count = len(features)
@@ -93,52 +128,60 @@ def prediction_steps(
     return prediction
 
 
-def check_scribbles(scribbles: Planes, features: FeatureMap) -> None:
-    """Refuse scribbles of another shape than the image, before anything is computed from them."""
-    wanted = (len(features), *features.image_shape)
-    if scribbles.shape != wanted:
-        raise InputError(f"Layer {scribbles.name!r} has shape {scribbles.shape}", f"{wanted}, as the image",
-                         "Make a layer of the right shape with 'New scribbles layer'")
-
-
-def add_soft_layers(
-    viewer: Any, placement: Placement, prediction: Prediction, *, probability: bool, uncertainty: bool,
-    metadata: Mapping[str, Any],
+def show_soft_layers(
+    viewer: Any, owned: Callable[[str], OwnedLayer], request: FeatureRequest, prediction: Prediction, *, probability: bool,
+    uncertainty: bool, metadata: Mapping[str, Any],
 ) -> list[Any]:
-    """Add lazy layers with the probability of each class, and with the uncertainty.
+    """Show lazy layers with the probability of each class, and with the uncertainty; hidden at first, as they cover the image.
 
     Parameters
     ----------
-    viewer, placement, metadata
-        As in :func:`~napari_dinov3._napari.results.add_pixels`.
+    viewer : napari viewer
+        Also a ViewerModel.
+    owned : callable
+        Gives the result layer for ``"probability 1"`` and so on, so that the next run replaces it.
+    request : FeatureRequest
+        What the prediction was made of.
     prediction : Prediction
         Complete.
     probability, uncertainty : bool
         Which of the two.
+    metadata : mapping
+        As in :func:`~napari_dinov3._napari.results.add_pixels`.
 
     Returns
     -------
     layers : list
-        Those that were added.
+        Those that show something now.
     """
-    probe, features = prediction.probe, prediction.features
+    probe, features, placement = prediction.probe, prediction.features, request.source.placement
     assert features is not None  # a complete prediction has them
-    look: dict[str, Any] = {"contrast_limits": (0, 1), "opacity": 0.6, "visible": False}
-    added = []
+    wanted: list[tuple[str, Any, str]] = []
     if probability:
         soft = probe.predict_proba(features, lazy=True)
-        added += [
-            add_pixels(viewer, placement, soft[:, index], name=f"{placement.name} probability {value}", metadata=metadata,
-                       colormap="viridis", **look)
-            for index, value in enumerate(probe.classes_)
-        ]
+        wanted += [(f"probability {value}", soft[:, index], "viridis") for index, value in enumerate(probe.classes_)]
     if uncertainty:
-        soft = probe.uncertainty(features, lazy=True)
-        added.append(add_pixels(viewer, placement, soft, name=f"{placement.name} uncertainty", metadata=metadata,
-                                colormap="magma", **{**look, "visible": True}))
-    return added
+        wanted.append(("uncertainty", probe.uncertainty(features, lazy=True), "magma"))
+    shown = []
+    for kind, data, colormap in wanted:
+        add = partial(add_pixels, viewer, placement, data, name=f"{placement.name} {kind}", metadata=metadata, colormap=colormap,
+                      **SOFT_LOOK)
+        shown.append(owned(kind).show(placement.arrange(data), belongs_to=request.place, metadata=metadata, add=add))
+    return shown
 
 
+def soft_script(placement: Placement, *, probability: bool, uncertainty: bool) -> list[str]:
+    """Write what :func:`show_soft_layers` does as Python."""
+    words: dict[str, Any] = {"placement": placement, "transform": placement.pixel_transform(), **SOFT_LOOK}
+    lines = []
+    if probability:
+        add = script.add_line("image", "soft[:, index]", name=f"{placement.name} probability", colormap="viridis", **words)
+        lines += ["soft = probe.predict_proba(features, lazy=True)", "for index, value in enumerate(probe.classes_):",
+                  f"    {add}.name += f' {{value}}'"]
+    if uncertainty:
+        lines.append(script.add_line("image", "probe.uncertainty(features, lazy=True)", name=f"{placement.name} uncertainty",
+                                     colormap="magma", **words))
+    return lines
 
 
 def report_steps(labels: npt.NDArray[Any], truth: Planes) -> Job[str]:
@@ -154,7 +197,7 @@ def report_steps(labels: npt.NDArray[Any], truth: Planes) -> Job[str]:
     Returns
     -------
     report : str
-        Accuracy, then F1 and IoU of each class.
+        Accuracy and mean IoU, then F1 and IoU of each class.
 
     Notes
     -----
@@ -182,9 +225,9 @@ def _report(counts: Report) -> str:
     table = counts.counts[np.ix_(np.searchsorted(values, theirs), np.searchsorted(values, ours))].T
     rows, cols = linear_sum_assignment(-table)
     shared = table[rows, cols]
-    lines = [f"Accuracy {shared.sum() / table.sum():.3f}"]
-    for row, col, both in zip(rows, cols, shared, strict=True):
-        either = table[row].sum() + table[:, col].sum() - both
-        f1 = 2 * both / (either + both)
-        lines.append(f"class {ours[row]} = reference {theirs[col]}: F1 {f1:.3f}, IoU {both / either:.3f}")
+    either = table[rows].sum(axis=1) + table[:, cols].sum(axis=0) - shared
+    iou, f1 = shared / either, 2 * shared / (either + shared)
+    lines = [f"Accuracy {shared.sum() / table.sum():.3f}, mean IoU {iou.mean():.3f}"]
+    for row, col, one_f1, one_iou in zip(rows, cols, f1, iou, strict=True):
+        lines.append(f"class {ours[row]} = reference {theirs[col]}: F1 {one_f1:.3f}, IoU {one_iou:.3f}")
     return "\n".join(lines)
