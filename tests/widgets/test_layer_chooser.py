@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 
+from napari_dinov3._napari.provenance import provenance
 from napari_dinov3.widgets.layer_chooser import LayerChooser
 
 
@@ -83,3 +84,13 @@ def test_it_lets_go_of_the_viewer(viewer: ViewerModel, qtbot: Any) -> None:
     viewer.add_image(np.zeros((8, 8)))
     layer.name = "renamed"
     assert texts(widget) == ["image"]
+
+
+def test_results_are_chosen_only_where_there_is_nothing_else(viewer: ViewerModel, qtbot: Any) -> None:
+    result = viewer.add_image(np.zeros((8, 8)), name="PCA", metadata=provenance("pca", source="image", settings={}))
+    read = viewer.add_image(np.zeros((8, 8)), name="image", metadata=provenance("read", source="file", settings={}))
+    viewer.layers.selection.active = result
+    widget = chooser(viewer, qtbot)
+    assert widget.value() is read
+    viewer.layers.remove(read)
+    assert widget.value() is result

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 KEY = "napari-dinov3"
+DATA_TASKS = ("read", "synthetic")
 
 
 def provenance(task: str, *, source: str, settings: Mapping[str, Any], script: str = "", **facts: Any) -> dict[str, Any]:
@@ -45,6 +46,11 @@ def provenance_of(layer: Any) -> dict[str, Any]:
     """Read what a layer remembers; empty for a layer that was not made here."""
     record = layer.metadata.get(KEY, {})
     return dict(record)
+
+
+def is_result(layer: Any) -> bool:
+    """Whether a task of this package made the layer; data that were read or drawn are no results."""
+    return provenance_of(layer).get("task", "read") not in DATA_TASKS
 
 
 def _plain(value: Any) -> Any:

@@ -107,8 +107,8 @@ def _open(path: Path, series: int, dataset: str | None, stack_axis: Literal["z",
         return _numpy(array, path)
     if path.name.lower().endswith((*_VOLUMES, *_HDF5)):
         return _open_volume(path, dataset)
-    known = (*tiff.EXTENSIONS, *raster.EXTENSIONS, *_NUMPY, *_VOLUMES, *_HDF5, ".zarr")
-    raise InputError(f"{path.name} ends in {suffix or 'nothing'}", f"a folder of slices, or {', '.join(known)}",
+    raise InputError(f"{path.name} ends in {suffix or 'nothing'}",
+                     "TIFF, PNG, JPEG, BMP, NumPy, NIfTI, NRRD, HDF5, OME-Zarr or a folder of slices",
                      "Save it in one of these formats, for example as TIFF with Fiji")
 
 

@@ -6,9 +6,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
+from qtpy.QtCore import QSignalBlocker
+from qtpy.QtWidgets import QSpinBox
+
 from napari_dinov3._napari import jobs, script
 from napari_dinov3._napari.compat import world_point
 from napari_dinov3._napari.layers import Source, describe_layer, read_layer
+from napari_dinov3.errors import InputError
+from napari_dinov3.image import Planes
 from napari_dinov3.widgets.feature_chooser import FeatureChooser, missing_text
 from napari_dinov3.widgets.form import Form, Number, wrapped_label
 from napari_dinov3.widgets.layer_chooser import LayerChooser
@@ -53,6 +58,7 @@ class ImagePanel(TaskPanel):
         """Set some or all settings; the image by layer, name or layer id."""
         if value.get("image") is not None:
             self.image.setValue(value["image"])
+            self._fit_level()
         self.level.setValue(value)
 
     def problem(self) -> str:
@@ -66,11 +72,10 @@ class ImagePanel(TaskPanel):
     def refresh(self, *_: Any) -> None:
         """Bring facts, estimate, buttons and status in step."""
         layer = self.image.value()
-        multiscale = layer is not None and bool(layer.multiscale)
-        self.level.setHidden(not multiscale)
+        self._fit_level()
         self.image_facts.setText("" if layer is None else describe_layer(layer))
         if self.uses_features:
-            self.features.show_estimate(None if layer is None else self.source().planes)
+            self.features.show_estimate(self._readable_planes())
         super().refresh()
 
     def download(self, backbone: str) -> None:
@@ -104,6 +109,24 @@ class ImagePanel(TaskPanel):
         layer = self.image.value()
         return script.layer_lines(self.source(), level=self._level(), multiscale=bool(layer.multiscale))
 
+    def _readable_planes(self) -> Planes | None:
+        """Give the planes, or None where there is no image or it cannot be read; :meth:`problem` says why."""
+        try:
+            return None if self.image.value() is None else self.source().planes
+        except InputError:
+            return None
+
+    def _fit_level(self) -> None:
+        """Offer the levels that the chosen layer has."""
+        layer = self.image.value()
+        multiscale = layer is not None and bool(layer.multiscale)
+        self.level.setHidden(not multiscale)
+        if multiscale:
+            editor = self.level.editor("level")
+            assert isinstance(editor, QSpinBox)
+            with QSignalBlocker(editor):
+                editor.setMaximum(len(layer.data) - 1)
+
     def _level(self) -> int:
         layer = self.image.value()
-        return int(self.level.value()["level"]) if layer is not None and layer.multiscale else 0
+        return min(int(self.level.value()["level"]), len(layer.data) - 1) if layer is not None and layer.multiscale else 0

@@ -12,6 +12,7 @@ from qtpy.QtCore import QSignalBlocker, Signal
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_dinov3._napari.compat import unwrap
+from napari_dinov3._napari.provenance import is_result
 from napari_dinov3.widgets.form import combo_box, widen_popup
 
 
@@ -27,7 +28,8 @@ class LayerChooser(QWidget):
     label, tooltip : str
         Accessible name, and one sentence.
     optional : str
-        Text of an entry that means no layer; without it the first fitting layer is chosen.
+        Text of an entry that means no layer; without it the active or else the lowest fitting layer is chosen, one that no task
+        made where there is one.
     accept : callable, optional
         Further condition on a layer.
     """
@@ -71,7 +73,7 @@ class LayerChooser(QWidget):
         """List the layers again; the choice stays while its layer is there."""
         layers = [layer for layer in self._viewer.layers if self._offered(layer)][::-1]  # topmost first, as napari lists them
         ids = [layer.unique_id for layer in layers]
-        chosen = self._chosen if self._chosen in ids else self._first_choice(ids)
+        chosen = self._chosen if self._chosen in ids else self._first_choice(layers)
         with QSignalBlocker(self._box):
             self._box.clear()
             if self._optional:
@@ -91,10 +93,12 @@ class LayerChooser(QWidget):
             event.disconnect(self._on_layers)
         self._follow_names([])
 
-    def _first_choice(self, ids: list[Hashable]) -> Hashable:
-        if self._optional or not ids:
+    def _first_choice(self, layers: list[Any]) -> Hashable:
+        if self._optional or not layers:
             return None
+        data = [layer for layer in layers if not is_result(layer)] or layers
         active = self._viewer.layers.selection.active
+        ids = [layer.unique_id for layer in data]
         return active.unique_id if active is not None and active.unique_id in ids else ids[-1]
 
     def _index_of(self, layer_id: Hashable) -> int:
