@@ -24,7 +24,7 @@ from napari_dinov3.io.units import unit_name
 from napari_dinov3.progress import Job, Progress
 
 if TYPE_CHECKING:
-    from napari_dinov3.io.writing import ImageToWrite
+    from napari_dinov3.io.image_to_write import ImageToWrite
 
 EXTENSIONS = (".nii", ".nii.gz")
 _LABEL_INTENT = 1002

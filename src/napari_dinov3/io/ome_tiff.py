@@ -20,7 +20,7 @@ from napari_dinov3.io.atomic import written_whole
 from napari_dinov3.progress import Job, Progress
 
 if TYPE_CHECKING:
-    from napari_dinov3.io.writing import ImageToWrite
+    from napari_dinov3.io.image_to_write import ImageToWrite
 
 _STORED = {"bool": "uint8", "float16": "float32"}  # what OME has no name for, in a type that holds it exactly
 _BIG = 3 << 30

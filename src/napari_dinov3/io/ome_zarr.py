@@ -19,7 +19,7 @@ from napari_dinov3.io.units import PIXEL, unit_name
 from napari_dinov3.progress import Job, Progress
 
 if TYPE_CHECKING:
-    from napari_dinov3.io.writing import ImageToWrite
+    from napari_dinov3.io.image_to_write import ImageToWrite
 
 _TYPES = {"t": "time", "c": "channel"}
 

@@ -13,7 +13,7 @@ from napari_dinov3.io.atomic import check_target, write_text, written_whole
 from napari_dinov3.progress import Job, Progress
 
 if TYPE_CHECKING:
-    from napari_dinov3.io.writing import ImageToWrite
+    from napari_dinov3.io.image_to_write import ImageToWrite
 
 
 def read_facts(path: Path) -> dict[str, Any]:

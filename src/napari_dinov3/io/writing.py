@@ -7,7 +7,7 @@ a single picture, CSV and JSON for tables, zarr for feature maps; with optional 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,11 @@ import numpy as np
 
 from napari_dinov3.errors import InputError
 from napari_dinov3.features.feature_map import FeatureMap
-from napari_dinov3.geometry import Matrix, affine
+from napari_dinov3.geometry import affine
 from napari_dinov3.io import feature_store, nifti, ome_tiff, ome_zarr, plain_files, tables
 from napari_dinov3.io.atomic import check_target
 from napari_dinov3.io.image_file import ImageFile, Kind
+from napari_dinov3.io.image_to_write import ImageToWrite
 from napari_dinov3.io.units import PIXEL, chosen_spacing, chosen_unit, unit_name
 from napari_dinov3.progress import Job, Progress, collect
 
@@ -28,51 +29,6 @@ _IMAGES: dict[str, Callable[..., Job[None]]] = {
     ".zarr": ome_zarr.write_ome_zarr_steps,
 }
 _TABLES = (".csv", ".json")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ImageToWrite:
-    """An array with all that a file says of it.
-
-    Parameters
-    ----------
-    data : array-like
-        numpy, dask or zarr.
-    axes : str
-        One letter an array axis out of ``t z c y x s``, in this order.
-    spacing, units : dict
-        By axis letter, channels and colours excepted.
-    kind : {"image", "labels"}
-        Whether the numbers are ids.
-    name : str
-        For people.
-    channel_names : tuple of str
-        One a channel, or none.
-    world_from_pixel : (n + 1, n + 1) float64, optional
-        Where the place in the world is more than the spacing.
-    provenance : mapping
-        JSON-able.
-    """
-
-    data: Any
-    axes: str
-    spacing: dict[str, float]
-    units: dict[str, str]
-    kind: Kind = "image"
-    name: str = "image"
-    channel_names: tuple[str, ...] = ()
-    world_from_pixel: Matrix | None = None
-    provenance: Mapping[str, Any] | None = None
-
-    @property
-    def own(self) -> dict[str, Any]:
-        """What only this package reads back: kind, place, provenance."""
-        out: dict[str, Any] = {"kind": self.kind}
-        if self.world_from_pixel is not None:
-            out["world_from_pixel"] = self.world_from_pixel.tolist()
-        if self.provenance:
-            out["provenance"] = dict(self.provenance)
-        return out
 
 
 def write(path: str | Path, data: Any, **options: Any) -> Path:
