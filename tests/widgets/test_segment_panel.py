@@ -81,6 +81,8 @@ def test_scribbles_do_not_train_another_time_point(panel_of: Open, finish: Finis
     model.dims.set_point(0, 1)
     assert "holds nothing at this position of the slider of axis t" in train(panel, finish)
     assert "stack labels" not in model.layers
+    panel.copy_script()
+    assert panel.status.property("state") == "error"
     model.dims.set_point(0, 0)
     assert "Classes 1, 2" in train(panel, finish)
 

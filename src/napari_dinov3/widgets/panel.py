@@ -183,9 +183,14 @@ class TaskPanel(QWidget):
 
     def copy_script(self) -> None:
         """Put the Python code on the clipboard."""
+        try:
+            code = self.script()
+        except InputError as error:
+            self.say("error", error_text(error))
+            return
         clipboard = QApplication.clipboard()
         if clipboard is not None:
-            clipboard.setText(self.script())
+            clipboard.setText(code)
         self.say("done", "Python code is on the clipboard; paste it into napari's console.")
 
     def sizeHint(self) -> QSize:

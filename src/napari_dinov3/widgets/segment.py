@@ -11,9 +11,8 @@ from typing import Any
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from napari_dinov3._napari import results, script, segmentation
-from napari_dinov3._napari.compat import world_point
 from napari_dinov3._napari.jobs import FeatureRequest
-from napari_dinov3._napari.layers import Source, read_companion, read_layer
+from napari_dinov3._napari.layers import Source, read_companion
 from napari_dinov3._napari.provenance import provenance
 from napari_dinov3._napari.segmentation import Canvas, Prediction
 from napari_dinov3.errors import InputError
@@ -207,7 +206,7 @@ class SegmentPanel(ImagePanel):
         source = self.source()
         lines = self.extract_script()
         if self.loaded is None:
-            painted = read_layer(self.scribbles.value(), point=world_point(self.viewer))
+            painted = read_companion(self.scribbles.value(), source)
             probe = self.config().to_python().removeprefix("labels = ").removesuffix(".predict(features)")
             lines += [*script.layer_lines(painted, variable="scribbles"), f"probe = {probe}"]
         else:
