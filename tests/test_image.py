@@ -88,6 +88,12 @@ def test_a_pyramid_is_read_at_the_level_asked_for() -> None:
     assert as_planes(pyramid, level=1).plane(0).max() == 1
 
 
+def test_a_list_of_equal_planes_is_a_stack() -> None:
+    planes = as_planes([np.full((8, 9), level) for level in range(3)])
+    assert planes.shape == (3, 8, 9)
+    assert planes.plane(2).max() == 2
+
+
 def test_planes_pass_through() -> None:
     planes = as_planes(np.zeros((4, 5)))
     assert as_planes(planes) is planes

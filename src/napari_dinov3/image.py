@@ -112,8 +112,8 @@ def as_planes(
     Parameters
     ----------
     image : array-like, Planes or opened file
-        2D ``(y, x)``, a stack ``(z or t, y, x)``, each optionally with a last RGB(A) axis or a channel axis. A list of arrays
-        (or napari multiscale data) is a pyramid, finest first. A :class:`Planes` comes back as it is.
+        2D ``(y, x)``, a stack ``(z or t, y, x)``, each optionally with a last RGB(A) axis or a channel axis. A list of arrays of
+        equal shape is a stack of planes, of falling shapes (or napari multiscale data) a pyramid, finest first. A :class:`Planes` comes back as it is.
     axes : str, optional
         One letter an axis out of ``z t c y x`` plus ``s`` for a trailing RGB(A) axis. Guessed by default: a last axis of
         3 or 4 is colour, a leading one is ``z``.
@@ -198,7 +198,10 @@ def _refuse_given(image: Any, **options: Any) -> None:
 
 
 def _as_array(image: Any, level: int, name: str) -> Any:
-    if not hasattr(image, "dtype") and isinstance(image, Sequence) and len(image) and hasattr(image[0], "dtype"):
+    listed = not hasattr(image, "dtype") and isinstance(image, Sequence) and len(image) and hasattr(image[0], "dtype")
+    if listed and len(image) > 1 and len({tuple(one.shape) for one in image}) == 1:
+        image, listed = np.stack([np.asarray(one) for one in image]), False
+    if listed:
         if not 0 <= level < len(image):
             raise InputError(f"Level {level} of {name!r}", f"a pyramid of {len(image)} levels counts 0..{len(image) - 1}",
                              "Choose one of these levels")
