@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from napari_dinov3._napari.layers import Source
 from napari_dinov3.align.stack import StackAlignment, align_stack_steps
 from napari_dinov3.errors import InputError
 from napari_dinov3.image import Planes
@@ -40,6 +41,36 @@ class SectionRow:
     matched: bool
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Aligned:
+    """What the panel keeps of a run: how each plane moves, what was aligned, and how.
+
+    Parameters
+    ----------
+    alignment : StackAlignment
+        Poses.
+    source : Source
+        The stack and its place.
+    config : AlignConfig
+        How.
+    lines : tuple of str
+        Python lines from the layer to ``alignment``.
+    """
+
+    alignment: StackAlignment
+    source: Source
+    config: AlignConfig
+    lines: tuple[str, ...]
+
+
+def place_of(source: Source) -> tuple[str, ...]:
+    """Tell what two results must share if one may take the place of the other: layer, place, shape and colour."""
+    placement, planes = source.placement, source.planes
+    words = (placement.layer_id, placement.stack, placement.fixed, planes.shape, planes.rgb)
+    return (*map(str, words), *(str(np.asarray(value).tolist()) for name, value in placement.pixel_transform().items()
+                                if name not in ("units", "axis_labels")))
+
+
 def align_steps(planes: Planes, config: AlignConfig) -> Job[tuple[StackAlignment, Any]]:
     """Align a stack and resample it.
 
@@ -67,8 +98,8 @@ def align_steps(planes: Planes, config: AlignConfig) -> Job[tuple[StackAlignment
     return alignment, aligned
 
 
-def resample_steps(alignment: StackAlignment, planes: Planes) -> Job[Any]:
-    """Move the planes of a stack, or of a layer that lies on it; nearest pixels for labels.
+def resample_steps(alignment: StackAlignment, planes: Planes, *, labels: bool = False) -> Job[Any]:
+    """Move the planes of a stack, or of a layer that lies on it.
 
     Parameters
     ----------
@@ -76,11 +107,13 @@ def resample_steps(alignment: StackAlignment, planes: Planes) -> Job[Any]:
         Poses.
     planes : Planes
         Of the same shape as the stack that was aligned.
+    labels : bool
+        Whether the numbers are ids, whatever their type: each pixel then takes its nearest one, and no new ids come up.
     """
     import dask.array
 
     whole = planes.data if planes.lazy else dask.array.from_array(planes.data, chunks=(1, *planes.data.shape[1:]))
-    lazy = alignment.apply(whole)
+    lazy = alignment.apply(whole, order=0 if labels else None)
     if planes.lazy:
         yield Progress(1, 1, "planes are moved when they are looked at")
         return lazy

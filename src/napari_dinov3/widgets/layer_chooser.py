@@ -98,8 +98,9 @@ class LayerChooser(QWidget):
             return None
         data = [layer for layer in layers if not is_result(layer)] or layers
         active = self._viewer.layers.selection.active
-        ids = [layer.unique_id for layer in data]
-        return active.unique_id if active is not None and active.unique_id in ids else ids[-1]
+        ids: list[Hashable] = [layer.unique_id for layer in data]
+        wanted: Hashable = None if active is None else active.unique_id
+        return wanted if wanted in ids else ids[-1]
 
     def _index_of(self, layer_id: Hashable) -> int:
         return next((i for i in range(self._box.count()) if self._box.itemData(i) == layer_id), -1)
