@@ -28,7 +28,7 @@ from napari_dinov3.progress import Job, Progress, part_of
 from napari_dinov3.segment.probe import Probe
 
 SOFT_LOOK: dict[str, Any] = {"contrast_limits": (0, 1), "opacity": 0.6, "visible": False}
-LABELS_SHARE = 0.25  # of the memory budget; larger label stacks stay lazy
+LABELS_SHARE = 0.25  # of the memory budget; larger label stacks stay lazy, and the layer's copy takes as much again
 
 
 @dataclass(slots=True, eq=False)

@@ -1,4 +1,4 @@
-"""What the panels of one viewer share: cached feature maps, and the settings a closed panel comes back with.
+"""What the panels of one viewer share: cached feature maps, and the settings and results a closed panel comes back with.
 
 napari destroys a dock widget when it is closed, so nothing that took time may live in one. A feature map is filed under the
 layer's unique id, a version of its data, and everything that changes the numbers; changing the data drops the map, renaming
