@@ -113,7 +113,8 @@ def as_planes(
     ----------
     image : array-like, Planes or opened file
         2D ``(y, x)``, a stack ``(z or t, y, x)``, each optionally with a last RGB(A) axis or a channel axis. A list of arrays of
-        equal shape is a stack of planes, of falling shapes (or napari multiscale data) a pyramid, finest first. A :class:`Planes` comes back as it is.
+        equal shape is a stack of planes, of falling shapes (or napari multiscale data) a pyramid, finest first. A
+        :class:`Planes` comes back as it is.
     axes : str, optional
         One letter an axis out of ``z t c y x`` plus ``s`` for a trailing RGB(A) axis. Guessed by default: a last axis of
         3 or 4 is colour, a leading one is ``z``.
