@@ -212,7 +212,8 @@ def test_a_painted_region_is_compared(panel_of: Open, finish: Finish, model: Any
     assert not panel.region_button.isEnabled()
     region = np.zeros((3, 64, 64), np.uint8)
     region[0, 28:34, 30:40] = 1
-    model.add_labels(region, name="region")
+    place = {name: getattr(model.layers["stack"], name) for name in ("scale", "units")}
+    model.add_labels(region, name="region", **place)
     panel.region.setValue("region")
     panel.show_region()
     finish(panel)

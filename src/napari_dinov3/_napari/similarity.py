@@ -6,8 +6,11 @@ The layer shows an array that the job fills plane by plane; the next click repla
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import ref
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +25,7 @@ from napari_dinov3.features.views import standardisation
 from napari_dinov3.progress import Job, Progress
 from napari_dinov3.recipe import SimilarityConfig
 
+UNIT_PLANES = 3  # the plane in view and its neighbours
 LOOK: dict[str, Any] = {"colormap": "inferno", "contrast_limits": (0, 1), "opacity": 0.6}
 
 
@@ -52,6 +56,29 @@ class Filling:
         self.done.add(plane)
 
 
+class UnitPlanes:
+    """Unit vectors of the last few planes that were looked at, so that a click costs one product.
+
+    A worker may prepare them (:meth:`get` in a job) before the click comes.
+    """
+
+    def __init__(self) -> None:
+        self._features: ref[FeatureMap] | None = None
+        self._planes: OrderedDict[int, npt.NDArray[np.float32]] = OrderedDict()
+
+    def get(self, features: FeatureMap, plane: int) -> npt.NDArray[np.float32]:
+        """Give the unit vectors of a plane, ``(rows, cols, dim)``; made where they are not there."""
+        if self._features is None or self._features() is not features:
+            self._features, self._planes = ref(features), OrderedDict()
+        planes = self._planes  # of this map; a worker that still prepares another one fills its own
+        found = planes.get(plane)
+        if found is None:
+            found = planes[plane] = unit_vectors(features, features.plane(plane))
+            while len(planes) > UNIT_PLANES:
+                planes.popitem(last=False)
+        return found
+
+
 class SimilarityView:
     """Show similarity to clicked places.
 
@@ -59,20 +86,27 @@ class SimilarityView:
     ----------
     viewer : napari viewer
         Also a ViewerModel.
+    owned : OwnedLayer, optional
+        Of an earlier panel of the viewer.
     """
 
-    def __init__(self, viewer: Any) -> None:
+    def __init__(self, viewer: Any, owned: OwnedLayer | None = None) -> None:
         self._viewer = viewer
         self._filling: Filling | None = None
-        self._unit: tuple[FeatureMap, int, npt.NDArray[np.float32]] | None = None
-        self.owned = OwnedLayer(viewer)
+        self._unit = UnitPlanes()
+        self.owned = owned or OwnedLayer(viewer)
 
     @property
     def filling(self) -> Filling | None:
         """What the last click asked for."""
         return self._filling
 
-    def pick(self, request: FeatureRequest, features: FeatureMap, world: Any) -> SimilarityConfig:
+    def prepare(self, features: FeatureMap, plane: int) -> None:
+        """Do what a first click in a plane would wait for; for a worker thread."""
+        self._unit.get(features, plane)
+
+    def pick(self, request: FeatureRequest, features: FeatureMap, world: Any, *,
+             code: Callable[[SimilarityConfig], str] = lambda config: "") -> SimilarityConfig:
         """Show the similarity to the patch at a world position, in the visible plane.
 
         Parameters
@@ -83,6 +117,8 @@ class SimilarityView:
             Its features.
         world : floats
             Position in the viewer's world.
+        code : callable, optional
+            Writes the Python that makes the layer, for its metadata.
 
         Raises
         ------
@@ -90,30 +126,32 @@ class SimilarityView:
             If the position lies outside the image.
         """
         plane, row, col = pixel_at(request.source, world)
-        config = SimilarityConfig(plane=int(np.clip(round(plane), 0, len(features) - 1)), row=row, col=col)
+        config = SimilarityConfig(plane=int(np.clip(round(plane), 0, len(features) - 1)), row=round(row, 2), col=round(col, 2))
         filling = Filling(features, config, np.zeros((len(features), *features.grid), np.float32))
         filling.array[request.visible] = self._visible_cosine(filling, request.visible)
         filling.done.add(request.visible)
         self._filling = filling
-        self._show(request, filling)
+        self._show(request, filling, code(config))
         return config
 
     def rest_steps(self, visible: int) -> Job[Filling]:
         """Compare the other planes, from the visible one outward."""
         filling = self._filling
         assert filling is not None  # there is no rest without a pick
-        for plane in outward(len(filling.array), visible):
+        order = outward(len(filling.array), visible)
+        for plane in order:
             if plane not in filling.done:
                 yield Progress(len(filling.done), len(filling.array), f"similarity in plane {plane + 1} of {len(filling.array)}")
                 filling.compute(plane)
+        for plane in order[:UNIT_PLANES]:  # the next click may be in a neighbour
+            yield Progress(len(filling.array), len(filling.array), "ready for the next click")
+            self.prepare(filling.features, plane)
         return filling
 
     def _visible_cosine(self, filling: Filling, visible: int) -> npt.NDArray[np.float32]:
         """Compare the plane in view, kept as unit vectors from one click to the next: a drag costs one product each time."""
         features, at = filling.features, filling.config
-        if self._unit is None or self._unit[0] is not features or self._unit[1] != visible:
-            self._unit = (features, visible, unit_vectors(features, features.plane(visible)))
-        unit = self._unit[2]
+        unit = self._unit.get(features, visible)
         row, col = features.patch_at(at.row, at.col)
         if at.plane == visible:
             direction = unit[row, col]
@@ -122,10 +160,11 @@ class SimilarityView:
         cosine: npt.NDArray[np.float32] = unit @ direction
         return cosine
 
-    def _show(self, request: FeatureRequest, filling: Filling) -> None:
+    def _show(self, request: FeatureRequest, filling: Filling, code: str) -> None:
         placement = request.source.placement
         settings = {**request.config.options(), **filling.config.options()}
-        metadata = provenance("similarity", source=placement.name, settings=settings, features=filling.features.provenance)
+        metadata = provenance("similarity", source=placement.name, settings=settings, script=code,
+                              features=filling.features.provenance)
 
         def add() -> Any:
             return add_patches(self._viewer, placement, filling.features, filling.array, name=f"{placement.name} similarity",

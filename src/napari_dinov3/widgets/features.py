@@ -8,14 +8,13 @@ from typing import Any
 from qtpy.QtWidgets import QPushButton
 
 from napari_dinov3._napari import jobs, results, script
-from napari_dinov3._napari.compat import world_point
-from napari_dinov3._napari.layers import read_layer
+from napari_dinov3._napari.layers import Source, read_companion
 from napari_dinov3._napari.provenance import provenance
 from napari_dinov3._napari.similarity import LOOK, Filling, SimilarityView
 from napari_dinov3.errors import InputError
 from napari_dinov3.features.feature_map import FeatureMap
-from napari_dinov3.progress import Job, Progress
-from napari_dinov3.recipe import PcaConfig
+from napari_dinov3.progress import Job, Progress, part_of
+from napari_dinov3.recipe import PcaConfig, SimilarityConfig
 from napari_dinov3.widgets.click_picker import ClickPicker
 from napari_dinov3.widgets.form import wrapped_label
 from napari_dinov3.widgets.image_panel import ImagePanel
@@ -44,8 +43,10 @@ class FeaturesPanel(ImagePanel):
 
     def build_task(self) -> None:
         """Add the ways to look at the map."""
-        self.similarity = SimilarityView(self.viewer)
-        self.picker = ClickPicker(self.viewer, self.pick)
+        name = type(self).__name__
+        self.similarity = SimilarityView(self.viewer, self.session.owned(name, "similarity"))
+        self.colours, self.alike = self.session.owned(name, "pca"), self.session.owned(name, "region")
+        self.picker = ClickPicker(self.viewer, self.pick, self._on_pick_taken)
         self.pca_button = QPushButton("Principal component colours")
         self.pca_button.setToolTip("Add a layer that shows the three strongest components as red, green and blue.")
         self.pca_button.clicked.connect(self.show_pca)
@@ -88,8 +89,16 @@ class FeaturesPanel(ImagePanel):
         return "These features are cached." if self.session.find(self.request().key) is not None else ""
 
     def make_job(self) -> Job[FeatureMap]:
-        """Extract, or take from the cache."""
-        return jobs.features_steps(self.session, self.request())
+        """Extract, or take from the cache; then prepare the plane in view for clicks."""
+        request = self.request()
+
+        def steps() -> Job[FeatureMap]:
+            features = yield from part_of(jobs.features_steps(self.session, request), start=0, span=98, total=100)
+            yield Progress(98, 100, "ready for clicks")
+            self.similarity.prepare(features, request.visible)
+            return features
+
+        return steps()
 
     def show_result(self, result: FeatureMap) -> str:
         """Say what was made."""
@@ -98,31 +107,34 @@ class FeaturesPanel(ImagePanel):
         return f"{result.backbone}: {planes}{rows} x {cols} patches, {result.dim} numbers each."
 
     def script(self) -> str:
-        """Write extraction, colours, and the last clicked similarity."""
-        source = self.source()
-        estimate = jobs.estimate_features(source.planes, self.session.features_config)
-        transform = source.placement.patch_transform(estimate.stride, (estimate.stride - 1) / 2)
-        name = source.placement.name
-        lines = [*self.extract_script(), PcaConfig().to_python(),
-                 script.add_line("image", "colours", name=f"{name} PCA", placement=source.placement, transform=transform,
-                                 rgb=True)]
-        if self.similarity.filling is not None:
-            lines += [self.similarity.filling.config.to_python(),
-                      script.add_line("image", "heat", name=f"{name} similarity", placement=source.placement, transform=transform,
-                                      **LOOK)]
-        return script.script_of(lines)
+        """Write the extraction, and what was asked for of the chosen image: colours, a region's similarity, a place's."""
+        kept = self.session.kept(type(self).__name__)
+        asked = kept["asked"] if kept.get("image") == self.request().image else {}
+        lines = self._colour_lines() if "pca" in asked else []
+        if "region" in asked:
+            lines += self._region_lines(asked["region"])
+        if "similarity" in asked:
+            lines += self._similarity_lines(asked["similarity"])
+        return self._script(lines)
 
     def show_pca(self) -> None:
         """Add a layer with the principal components as colours."""
-        request, code = self.request(), self.script()
+        request, code = self.request(), self._script(self._colour_lines())
+        self._asked(request)["pca"] = True
         self.start(jobs.pca_steps(self.session, request), "Principal components", lambda r: self._add_pca(request, code, *r))
 
     def show_region(self) -> None:
         """Add a layer with the similarity to the painted region."""
         request = self.request()
-        region = read_layer(self.region.value(), point=world_point(self.viewer)).planes
-        self.start(jobs.region_steps(self.session, request, region), "Similarity to a region",
-                   lambda r: self._add_region(request, region.name, *r))
+        try:
+            region = read_companion(self.region.value(), request.source)
+        except InputError as error:
+            self.say("error", error_text(error))
+            return
+        code = self._script(self._region_lines(region))
+        self._asked(request)["region"] = region
+        self.start(jobs.region_steps(self.session, request, region.planes), "Similarity to a region",
+                   lambda r: self._add_region(request, region, code, *r))
 
     def pick(self, world: Any, rest: bool = True) -> None:
         """Show the similarity to the patch at a world position: the visible plane now, the others in the background.
@@ -134,38 +146,75 @@ class FeaturesPanel(ImagePanel):
         rest : bool
             Whether to go on to the other planes.
         """
-        request = self.request()
-        features = self.session.find(request.key)
-        if features is None:
-            self.say("blocked", "the features are not there yet; extract them, then click.")
-            return
         try:
-            at = self.similarity.pick(request, features, world)
+            request = self.request()
+            features = self.session.find(request.key)
+            if features is None:
+                self._extract_first(rest)
+                return
+            at = self.similarity.pick(request, features, world, code=lambda config: self._script(self._similarity_lines(config)))
         except InputError as error:
             self.say("error", error_text(error))
             return
+        self._asked(request)["similarity"] = at
         self.say("done", f"Similarity to row {at.row:.0f}, column {at.col:.0f} of plane {at.plane}: 1 is alike, 0 unrelated.")
         busy = self.runner.running and self._on_result != self._show_rest  # another job is not given up for the other planes
         if rest and len(features) > 1 and not busy:
             self.start(self.similarity.rest_steps(request.visible), "Similarity", self._show_rest)
 
-    def _add_pca(self, request: jobs.FeatureRequest, code: str, features: FeatureMap, colours: Any) -> str:
-        name = request.source.placement.name
-        metadata = provenance("pca", source=name, settings=request.config.options(), script=code,
-                              features=features.provenance)
-        with results.selection_kept(self.viewer):
-            layer = results.add_patches(self.viewer, request.source.placement, features, colours, name=f"{name} PCA", rgb=True,
-                                        metadata=metadata)
-        return f"Added {layer.name!r}: like colours are like features."
+    def _extract_first(self, rest: bool) -> None:
+        if rest and not self.runner.running:
+            self.run()
+        elif not self.runner.running:
+            self.say("warning", "The features of this image and time point are not there yet: extracting them; click again then.")
 
-    def _add_region(self, request: jobs.FeatureRequest, region: str, features: FeatureMap, heat: Any) -> str:
-        name = request.source.placement.name
-        metadata = provenance("similarity", source=name, settings=request.config.options(), features=features.provenance,
-                              region=region)
-        with results.selection_kept(self.viewer):
-            layer = results.add_patches(self.viewer, request.source.placement, features, heat, metadata=metadata,
-                                        name=f"{name} similar to {region}", **LOOK)
-        return f"Added {layer.name!r}: 1 is alike, 0 unrelated."
+    def _asked(self, request: jobs.FeatureRequest) -> dict[str, Any]:
+        """Give the note of what was asked for of this image; another image begins anew."""
+        kept = self.session.kept(type(self).__name__)
+        if kept.get("image") != request.image:
+            kept.clear()
+            kept.update(layer_id=request.key.layer_id, image=request.image, asked={})
+        asked: dict[str, Any] = kept["asked"]
+        return asked
+
+    def _script(self, lines: list[str]) -> str:
+        return script.script_of([*self.extract_script(), *lines])
+
+    def _patch_line(self, variable: str, name: str, **look: Any) -> str:
+        source = self.source()
+        stride = jobs.estimate_features(source.planes, self.session.features_config).stride
+        return script.add_line("image", variable, name=f"{source.placement.name} {name}", placement=source.placement,
+                               transform=source.placement.patch_transform(stride, (stride - 1) / 2), **look)
+
+    def _colour_lines(self) -> list[str]:
+        return [PcaConfig().to_python(), self._patch_line("colours", "PCA", rgb=True)]
+
+    def _similarity_lines(self, config: SimilarityConfig) -> list[str]:
+        return [config.to_python(), self._patch_line("heat", "similarity", **LOOK)]
+
+    def _region_lines(self, region: Source) -> list[str]:
+        name = region.placement.name
+        return [*script.layer_lines(region, variable="region"), "heat = features.similarity_to_region(region)",
+                self._patch_line("heat", f"similar to {name}", **LOOK)]
+
+    def _add_pca(self, request: jobs.FeatureRequest, code: str, features: FeatureMap, colours: Any) -> str:
+        placement = request.source.placement
+        metadata = provenance("pca", source=placement.name, settings=request.config.options(), script=code,
+                              features=features.provenance)
+        layer = self.colours.show(placement.arrange(colours), belongs_to=request.place, metadata=metadata, add=lambda: (
+            results.add_patches(self.viewer, placement, features, colours, name=f"{placement.name} PCA", rgb=True,
+                                metadata=metadata)))
+        return f"{layer.name!r}: like colours are like features."
+
+    def _add_region(self, request: jobs.FeatureRequest, region: Source, code: str, features: FeatureMap, heat: Any) -> str:
+        placement, name = request.source.placement, region.placement.name
+        metadata = provenance("similarity", source=placement.name, settings=request.config.options(), script=code,
+                              features=features.provenance, region=name)
+        belongs_to = (request.place, region.placement.layer_id)
+        layer = self.alike.show(placement.arrange(heat), belongs_to=belongs_to, metadata=metadata, add=lambda: (
+            results.add_patches(self.viewer, placement, features, heat, metadata=metadata,
+                                name=f"{placement.name} similar to {name}", **LOOK)))
+        return f"{layer.name!r}: 1 is alike, 0 unrelated."
 
     def _show_rest(self, filling: Filling) -> str:
         self.similarity.owned.refresh()
@@ -181,5 +230,8 @@ class FeaturesPanel(ImagePanel):
             self.picker.stop()
             return
         self.picker.start()
-        if self.session.find(self.request().key) is None and not self.runner.running:
-            self.run()
+        if not self.runner.running:
+            self.run()  # cached features only prepare the plane in view
+
+    def _on_pick_taken(self) -> None:
+        self.pick_button.setChecked(False)

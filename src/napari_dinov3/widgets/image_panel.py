@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -77,6 +77,10 @@ class ImagePanel(TaskPanel):
         if self.uses_features:
             self.features.show_estimate(self._readable_planes())
         super().refresh()
+
+    def slider_state(self) -> Hashable:
+        """Give where the axes beyond planes, rows and columns are read."""
+        return None if self.image.value() is None else self.source().placement.fixed
 
     def download(self, backbone: str) -> None:
         """Download the weights of a backbone."""

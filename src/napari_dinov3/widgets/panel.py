@@ -8,8 +8,9 @@ State that took time lives in the viewer's session, because napari destroys a cl
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from functools import partial
+from html import escape
 from typing import Any, ClassVar
 
 from qtpy.QtCore import QEvent, QSize, Qt, Signal
@@ -27,9 +28,11 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_dinov3._napari.compat import unwrap
 from napari_dinov3._napari.session import session_of
 from napari_dinov3.errors import InputError
 from napari_dinov3.progress import Job, Progress
+from napari_dinov3.widgets.documentation import documentation_url
 from napari_dinov3.widgets.form import wrapped_label
 from napari_dinov3.widgets.runner import BAR_STEPS, Cancelled, Done, Failed, JobRunner
 from napari_dinov3.widgets.status import State, error_text, progress_text, status_html
@@ -74,6 +77,7 @@ class TaskPanel(QWidget):
         self.destroyed.connect(partial(_run_all, self._after))
         self.setValue(self.session.panel_values.get(type(self).__name__, {}))
         self._restoring = False
+        self._follow_sliders()
         self.refresh()
 
     # what a task fills in
@@ -142,6 +146,10 @@ class TaskPanel(QWidget):
         self.copy_button.setToolTip(problem or "Copy Python code that does the same in the napari console.")
         if not running:
             self.say("blocked" if problem else "ready", problem or self.ready_text())
+
+    def slider_state(self) -> Hashable:
+        """Give what the task takes from the viewer's sliders; the panel is brought in step when it changes."""
+        return None
 
     def ready_text(self) -> str:
         """Say what Run will do, for the status line."""
@@ -245,8 +253,21 @@ class TaskPanel(QWidget):
         self.help_button = button
         row = QHBoxLayout()
         row.addWidget(summary, 1)
+        row.addWidget(self._documentation_link(), 0, Qt.AlignmentFlag.AlignTop)
         row.addWidget(button, 0, Qt.AlignmentFlag.AlignTop)
         return row
+
+    def _documentation_link(self) -> QLabel:
+        url = documentation_url()
+        link = QLabel(f'<a href="{escape(url)}">Docs</a>')
+        link.setOpenExternalLinks(True)
+        flags = Qt.TextInteractionFlag
+        link.setTextInteractionFlags(flags.LinksAccessibleByMouse | flags.LinksAccessibleByKeyboard)
+        link.setToolTip(f"Open the documentation of the panels: {url}")
+        link.setAccessibleName("Documentation")
+        link.setHidden(not url)
+        self.docs_link = link
+        return link
 
     def _footer(self) -> QWidget:
         self.run_button = QPushButton(self.run_text)
@@ -273,6 +294,24 @@ class TaskPanel(QWidget):
         layout.addWidget(self.status)
         layout.addWidget(self.copy_button)
         return footer
+
+    def _follow_sliders(self) -> None:
+        steps = unwrap(self.viewer).dims.events.current_step
+        self._sliders = self._slider_state()
+        steps.connect(self._on_sliders)
+        self.on_close(partial(steps.disconnect, self._on_sliders))
+
+    def _on_sliders(self, event: Any = None) -> None:
+        state = self._slider_state()
+        if state != self._sliders:
+            self._sliders = state
+            self.refresh()
+
+    def _slider_state(self) -> Hashable:
+        try:
+            return self.slider_state()
+        except InputError:
+            return None
 
     def _problem(self) -> str:
         try:
