@@ -10,7 +10,7 @@ from napari.components import ViewerModel
 
 import napari_dinov3 as nd
 from napari_dinov3._napari import sample_data
-from napari_dinov3._napari.open_file import file_layers, make_sample_steps, open_steps, sample_layers
+from napari_dinov3._napari.open_file import calibrated, file_layers, make_sample_steps, open_steps, sample_layers
 from napari_dinov3._napari.provenance import provenance_of
 from napari_dinov3.progress import collect
 from napari_dinov3.synthetic import MODALITIES
@@ -64,3 +64,14 @@ def test_labels_open_as_labels(tmp_path: Path) -> None:
     path = tmp_path / "ids.npy"
     np.save(path, np.ones((16, 20), np.uint16))
     assert [kind for _, _, kind in file_layers(nd.read(path, kind="labels"))] == ["labels"]
+
+
+def test_a_known_pixel_size_counts_only_where_the_file_does_not_say(tmp_path: Path) -> None:
+    np.save(tmp_path / "bare.npy", np.zeros((3, 16, 20), np.uint8))
+    bare = nd.read(tmp_path / "bare.npy")
+    known = calibrated(bare, plane=50, row=4, col=5, unit="nanometer")
+    assert known.spacing == (50, 4, 5)
+    assert known.units == ("nanometer",) * 3
+    assert calibrated(bare, plane=50, row=4, col=5, unit="pixel").spacing == (1, 1, 1)
+    stated = nd.read(tmp_path / "bare.npy", spacing=(2, 1, 1), units="micrometer")
+    assert calibrated(stated, plane=50, row=4, col=5, unit="nanometer") is stated

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,27 @@ def open_steps(path: str | Path) -> Job[ImageFile]:
     """Open a file or a folder of slices; pixels are read later."""
     yield Progress(0, 1, f"opening {Path(path).name}")
     return read(path)
+
+
+def calibrated(image: ImageFile, *, plane: float, row: float, col: float, unit: str) -> ImageFile:
+    """Give a file that does not say how large its pixels are the spacing its user knows.
+
+    Parameters
+    ----------
+    image : ImageFile
+        One that states a unit for its rows, columns or planes is given back as it is.
+    plane, row, col : float
+        Distances between neighbouring planes, rows and columns.
+    unit : str
+        Of all three; ``"pixel"`` leaves the file uncalibrated, at 1.
+    """
+    lengths = {"z": plane, "y": row, "x": col}
+    stated = [axis for axis, name in zip(image.space, image.units, strict=True) if axis in lengths and name != "pixel"]
+    if stated or unit == "pixel" or image.placement is not None:
+        return image
+    spacing = tuple(lengths.get(axis, old) for axis, old in zip(image.space, image.spacing, strict=True))
+    units = tuple(unit if axis in lengths else old for axis, old in zip(image.space, image.units, strict=True))
+    return replace(image, spacing=spacing, units=units)
 
 
 def file_layers(image: ImageFile) -> list[LayerData]:

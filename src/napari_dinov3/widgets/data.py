@@ -26,6 +26,15 @@ FIELDS = (
     Number("rng", "Seed", "The same seed gives the same image.", 0, 0, 2**31 - 1, 1, 0),
     Number("drift", "Drift (px)", "Largest random shift between neighbouring planes, known exactly.", 0, 0, 100, 0.5, 1),
 )
+UNITS = (("pixel", "not known"), ("nanometer", "nm"), ("micrometer", "µm"), ("millimeter", "mm"))
+OWN_SIZE = "Used where the file does not say; a file's own spacing and unit always count."
+CALIBRATION = (
+    Choice("unit", "Pixel size", f"Unit of the spacing. {OWN_SIZE}", "pixel", UNITS),
+    Number("plane", "Planes apart", f"Distance between neighbouring planes. {OWN_SIZE}", 1.0, 0.0001, 1e6, 0.1, 4),
+    Number("row", "Rows apart", f"Distance between neighbouring rows. {OWN_SIZE}", 1.0, 0.0001, 1e6, 0.1, 4),
+    Number("col", "Columns apart", f"Distance between neighbouring columns. {OWN_SIZE}", 1.0, 0.0001, 1e6, 0.1, 4),
+)
+PLACE = (("scale", "sample.spacing"), ("units", "sample.units"), ("axis_labels", "tuple(sample.axes)"))
 FILTER = "Images (*.tif *.tiff *.png *.jpg *.jpeg *.bmp *.npy *.npz);;All files (*)"
 
 
@@ -39,7 +48,8 @@ class DataPanel(TaskPanel):
         "Draw: adds an image layer and a hidden labels layer with the true mask. With drift, the planes are shifted by a known "
         "random walk; the shifts are in the layers' metadata.\n"
         "Open: TIFF, PNG, JPEG, numpy, or a folder of numbered slices. Pixels are read when they are looked at; spacing and "
-        "units come from the file."
+        "units come from the file. Where it does not say, set the pixel size before opening: beside a layer without a unit, "
+        "napari shows all others in pixels."
     )
 
     def build(self) -> None:
@@ -52,15 +62,26 @@ class DataPanel(TaskPanel):
         self.file_button.clicked.connect(lambda: self.open_path())
         self.folder_button.clicked.connect(lambda: self.open_path(folder=True))
         self.section("Draw a synthetic image", self.form)
-        self.section("Open", wrapped_label("Pixels are read when they are looked at."), self.file_button, self.folder_button)
+        self.calibration = Form(CALIBRATION)
+        self.calibration.valueChanged.connect(self.changed)
+        self.section("Open", wrapped_label("Where a file does not say its pixel size:"), self.calibration, self.file_button,
+                     self.folder_button)
 
     def value(self) -> dict[str, Any]:
         """Read every setting."""
-        return self.form.value()
+        return {**self.form.value(), "calibration": self.calibration.value()}
 
     def setValue(self, value: Mapping[str, Any]) -> None:
         """Set some or all settings."""
         self.form.setValue(value)
+        self.calibration.setValue(value.get("calibration", {}))
+
+    def refresh(self, *_: Any) -> None:
+        """Bring buttons and status line in step; spacings are asked for once there is a unit."""
+        super().refresh()
+        known = self.calibration.value()["unit"] != "pixel"
+        for name in ("plane", "row", "col"):
+            self.calibration.set_shown(name, known)
 
     def problem(self) -> str:
         """Nothing is ever missing."""
@@ -68,25 +89,25 @@ class DataPanel(TaskPanel):
 
     def ready_text(self) -> str:
         """Say what is drawn."""
-        value = self.value()
+        value = self.form.value()
         planes = f"{value['planes']} planes of " if value["planes"] > 1 else ""
         return f"Draws {planes}{value['size']} x {value['size']} pixels and their mask."
 
     def make_job(self) -> Job[Sample]:
         """Draw the sample."""
-        value = self.value()
+        value = self.form.value()
         return open_file.make_sample_steps(value.pop("modality"), **value)
 
     def show_result(self, result: Sample) -> str:
         """Add image and mask."""
-        return self._add(open_file.sample_layers(result, **self.value()))
+        return self._add(open_file.sample_layers(result, **self.form.value()))
 
     def script(self) -> str:
         """Write the drawing as Python."""
-        value = self.value()
+        value = self.form.value()
         words = ", ".join(f"{key}={item!r}" for key, item in value.items() if key != "modality")
         single = value["planes"] == 1
-        place = "scale=sample.spacing[1:], units=sample.units[1:]" if single else "scale=sample.spacing, units=sample.units"
+        place = ", ".join(f"{key}={what}{'[1:]' * single}" for key, what in PLACE)
         index = "[0]" if single else ""
         return script.script_of([
             f"sample = nd.synthetic.{value['modality']}({words})",
@@ -104,7 +125,9 @@ class DataPanel(TaskPanel):
             self.start(open_file.open_steps(path), f"Opening {Path(path).name}", self._show_file)
 
     def _show_file(self, image: ImageFile) -> str:
-        return self._add(open_file.file_layers(image))
+        image = open_file.calibrated(image, **self.calibration.value())
+        bare = "" if set(image.units) - {"pixel"} else " The file does not say how large its pixels are; see Pixel size."
+        return self._add(open_file.file_layers(image)) + bare
 
     def _add(self, layers: list[open_file.LayerData]) -> str:
         names = []
@@ -112,4 +135,5 @@ class DataPanel(TaskPanel):
             name = free_name(self.viewer.layers, options["name"])
             names.append(getattr(self.viewer, f"add_{kind}")(data, **{**options, "name": name}).name)
         self.viewer.layers.selection.active = unwrap(self.viewer.layers[names[0]])
+        self.viewer.reset_view()
         return f"Added {', '.join(map(repr, names))}."
