@@ -10,10 +10,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Hashable, Mapping
 from functools import partial
-from html import escape
 from typing import Any, ClassVar
 
-from qtpy.QtCore import QEvent, QSize, Qt, Signal
+from qtpy.QtCore import QEvent, QSize, Qt, QUrl, Signal
+from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import (
     QApplication,
     QFrame,
@@ -36,6 +36,7 @@ from napari_dinov3.widgets.documentation import documentation_url
 from napari_dinov3.widgets.form import wrapped_label
 from napari_dinov3.widgets.runner import BAR_STEPS, Cancelled, Done, Failed, JobRunner
 from napari_dinov3.widgets.status import State, error_text, progress_text, status_html
+from napari_dinov3.widgets.tab_order import set_tab_order
 
 PANEL_WIDTH = 300
 
@@ -77,6 +78,7 @@ class TaskPanel(QWidget):
         self.destroyed.connect(partial(_run_all, self._after))
         self.setValue(self.session.panel_values.get(type(self).__name__, {}))
         self._restoring = False
+        set_tab_order(self)
         self._follow_sliders()
         self.refresh()
 
@@ -253,21 +255,24 @@ class TaskPanel(QWidget):
         self.help_button = button
         row = QHBoxLayout()
         row.addWidget(summary, 1)
-        row.addWidget(self._documentation_link(), 0, Qt.AlignmentFlag.AlignTop)
+        row.addWidget(self._documentation_button(), 0, Qt.AlignmentFlag.AlignTop)
         row.addWidget(button, 0, Qt.AlignmentFlag.AlignTop)
         return row
 
-    def _documentation_link(self) -> QLabel:
+    def _documentation_button(self) -> QToolButton:
         url = documentation_url()
-        link = QLabel(f'<a href="{escape(url)}">Docs</a>')
-        link.setOpenExternalLinks(True)
-        flags = Qt.TextInteractionFlag
-        link.setTextInteractionFlags(flags.LinksAccessibleByMouse | flags.LinksAccessibleByKeyboard)
-        link.setToolTip(f"Open the documentation of the panels: {url}")
-        link.setAccessibleName("Documentation")
-        link.setHidden(not url)
-        self.docs_link = link
-        return link
+        button = QToolButton()
+        button.setText("Docs")
+        button.setAccessibleName("Documentation")
+        button.setToolTip(f"Open the documentation of the panels: {url}")
+        button.clicked.connect(partial(self._open_documentation, url))
+        button.setHidden(not url)
+        self.docs_button = button
+        return button
+
+    def _open_documentation(self, url: str, *_: Any) -> None:
+        if not QDesktopServices.openUrl(QUrl(url)):
+            self.say("warning", f"Nothing on this computer opens it; the documentation is at {url}")
 
     def _footer(self) -> QWidget:
         self.run_button = QPushButton(self.run_text)
