@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QComboBox
 
 from napari_dinov3._napari import discovery
 from napari_dinov3._napari.provenance import provenance_of
@@ -144,6 +144,36 @@ def test_boxes_and_eigenvector_are_in_the_script_once_asked_for(panel_of: Open, 
         first, second = model.layers[name], model.layers[f"{name} [1]"]
         np.testing.assert_allclose(second.data, first.data, atol=1e-5)
         np.testing.assert_allclose(second.translate, first.translate)
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (2, 3, 64, 64)])
+def test_the_script_places_boxes_of_images_with_other_axes(shape: tuple[int, ...], panel_of: Open, finish: Finish,
+                                                           model: Any) -> None:
+    model.layers.clear()
+    data = np.full(shape, 100, np.uint8) + np.random.default_rng(4).integers(0, 5, shape).astype(np.uint8)
+    data[..., 20:44, 24:48] += 60
+    model.add_image(data, name="stack", scale=(3.0, 2.0, 0.5, 0.5)[-len(shape):])
+    model.dims.set_point(0, 3)
+    panel = panel_of(DiscoverPanel)
+    panel.setValue(PLAIN)
+    panel.run()
+    finish(panel)
+    panel.add_boxes()
+    panel.add_eigenvector()
+    exec(panel.script(), {"viewer": model})
+    for name in ("stack discovered", "stack boxes", "stack eigenvector"):
+        first, second = model.layers[name], model.layers[f"{name} [1]"]
+        np.testing.assert_allclose(second.extent.world, first.extent.world)
+        np.testing.assert_allclose(second.data, first.data, atol=1e-5)
+
+
+def test_the_longest_choice_is_readable(panel_of: Open, model: Any) -> None:
+    panel = panel_of(DiscoverPanel)
+    for form in (panel.cut_form, panel.mask_form):
+        for box in form.findChildren(QComboBox):
+            texts = [box.itemText(i) for i in range(box.count())]
+            needed = max(box.fontMetrics().horizontalAdvance(text) for text in texts)
+            assert box.minimumSizeHint().width() > needed
 
 
 def test_the_pick_button_is_under_its_choice(dock: Open, viewer: Any) -> None:
