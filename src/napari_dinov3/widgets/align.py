@@ -101,6 +101,7 @@ class AlignPanel(ImagePanel):
             self._tabled = kept
             _fill_table(self.table, [] if kept is None else alignment.section_table(kept.alignment))
         self.whose.setText("" if kept is None else f"Transforms of {kept.source.placement.name!r}.")
+        self.whose.setHidden(kept is None)
         reason = self._why_nothing_moves()
         self.move_button.setEnabled(not reason and not self.runner.running)
         self.move_button.setToolTip(reason or "Add a copy of this layer, moved like the stack.")
