@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
+from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
@@ -348,14 +349,17 @@ class Probe:
                         first_centre=features.first_centre)
 
     def _lazy(self, features: FeatureMap, compute: Any, dtype: np.dtype[Any], extra: tuple[int, ...] = ()) -> Any:
-        import dask
         import dask.array
 
         features.check_fits(self.fitted.signature, "The probe and these features")
-        shape = (*extra, *features.image_shape)
-        delayed = dask.delayed(compute, pure=False)
-        planes = [dask.array.from_delayed(delayed(features, plane), shape, dtype) for plane in range(len(features))]
-        return dask.array.stack(planes)
+
+        def one_plane(block_info: Any = None) -> Any:
+            return compute(features, block_info[None]["chunk-location"][0])[None]
+
+        whole = [(size,) for size in (*extra, *features.image_shape)]
+        # a name of its own, since dask would otherwise read the whole feature map to make one
+        return dask.array.map_blocks(one_plane, chunks=((1,) * len(features), *whole), dtype=dtype, name=f"probe-{uuid4().hex}",
+                                     meta=np.empty((0,) * (len(whole) + 1), dtype))
 
 
 def _finite(features: FloatArray, plane: int) -> FloatArray:
