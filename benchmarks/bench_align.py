@@ -161,8 +161,12 @@ def elastix(model: str) -> Callable[[Pair], np.ndarray]:
         import itk
 
         parameters = itk.ParameterObject.New()
-        kinds = {"translation": ["translation"], "rigid": ["rigid"], "affine": ["rigid", "affine"],
-                 "elastic": ["affine", "bspline"]}[model]
+        kinds = {
+            "translation": ["translation"],
+            "rigid": ["rigid"],
+            "affine": ["rigid", "affine"],
+            "elastic": ["affine", "bspline"],
+        }[model]
         for kind in kinds:
             parameters.AddParameterMap(parameters.GetDefaultParameterMap(kind, 4, 32.0))
         fixed, moving = (itk.image_from_array(np.ascontiguousarray(i, np.float32)) for i in (pair.fixed, pair.moving))
@@ -226,8 +230,10 @@ def report(case: str, level: int, name: str, run: Callable[[Pair], np.ndarray], 
         failed += bool(np.median(length) > 1)
     every = np.concatenate(errors)
     median, high = np.quantile(every, (0.5, 0.9), method="lower")
-    print(f"| {case} | {level} | {name} | {median:.4f} | {high:.4f} | {failed} of {len(pairs)} | {seconds / len(pairs):.2f} |",
-          flush=True)
+    print(
+        f"| {case} | {level} | {name} | {median:.4f} | {high:.4f} | {failed} of {len(pairs)} | {seconds / len(pairs):.2f} |",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

@@ -97,8 +97,10 @@ def pipeline(backbone: DINOv3, planes: int, size: int, rounds: int) -> None:
         best = in_turns({"bare": bare, "extract": lambda: into(next(fresh))}, device, rounds)
         best |= in_turns({"again": lambda: into(0)}, device, rounds)
     print("\n| planes | bare forward | extract | bare / extract | found again | share |\n|---|---|---|---|---|---|")
-    print(f"| {planes} x {size}x{size} | {best['bare']:.2f} s | {best['extract']:.2f} s | {best['bare'] / best['extract']:.3f} "
-          f"| {best['again']:.3f} s | {best['again'] / best['extract']:.2%} |")
+    print(
+        f"| {planes} x {size}x{size} | {best['bare']:.2f} s | {best['extract']:.2f} s | {best['bare'] / best['extract']:.3f} "
+        f"| {best['again']:.3f} s | {best['again'] / best['extract']:.2%} |"
+    )
 
 
 def stack(backbone: DINOv3, planes: int, size: int) -> None:

@@ -47,15 +47,20 @@ def main() -> None:
         for sigma in (1, 2, 4, 8):
             structure_tensor_eigenvalues(structure_tensor(image, sigma, order="rc"))
 
-    times = best_times({
-        "multiscale_basic_features": lambda: multiscale_basic_features(image),
-        "with structure tensors": basic_and_tensor,
-        "filter-bank, stride 2": lambda: nd.extract(image, backbone="filter-bank"),
-        "filter-bank, stride 1": lambda: nd.extract(image, backbone="filter-bank", stride=1),
-    }, options.rounds)
+    times = best_times(
+        {
+            "multiscale_basic_features": lambda: multiscale_basic_features(image),
+            "with structure tensors": basic_and_tensor,
+            "filter-bank, stride 2": lambda: nd.extract(image, backbone="filter-bank"),
+            "filter-bank, stride 1": lambda: nd.extract(image, backbone="filter-bank", stride=1),
+        },
+        options.rounds,
+    )
     for name, seconds in times.items():
-        print(f"{name:28s} {seconds:6.3f} s   {seconds / times['multiscale_basic_features']:5.2f} x multiscale_basic_features   "
-              f"{seconds / times['with structure tensors']:5.2f} x with structure tensors")
+        print(
+            f"{name:28s} {seconds:6.3f} s   {seconds / times['multiscale_basic_features']:5.2f} x multiscale_basic_features   "
+            f"{seconds / times['with structure tensors']:5.2f} x with structure tensors"
+        )
 
 
 if __name__ == "__main__":

@@ -59,8 +59,10 @@ def main() -> None:
     features = nd.collect(nd.extract_steps(stack, backbone=chosen.backbone), show)
     bar.close()
     extracted = time.perf_counter() - start
-    print(f"stack {stack.shape} {stack.nbytes / 1e9:.2f} GB, map {np.prod(features.array.shape) * 4 / 1e9:.2f} GB as float32, "
-          f"{'in memory' if features.in_memory else 'on disk'}")
+    print(
+        f"stack {stack.shape} {stack.nbytes / 1e9:.2f} GB, map {np.prod(features.array.shape) * 4 / 1e9:.2f} GB as float32, "
+        f"{'in memory' if features.in_memory else 'on disk'}"
+    )
     print(f"extract: {extracted / chosen.planes * 1e3:.0f} ms a plane, peak {peak_gb():.2f} GB")
     scribbles = np.zeros(stack.shape[1:], np.uint8)
     first = np.asarray(stack[0])

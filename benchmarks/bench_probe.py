@@ -122,8 +122,9 @@ def score_membranes(folder: Path, seeds: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     beside = Path(__file__).resolve().parents[2] / "shared" / "data"
-    parser.add_argument("--data", type=Path, default=beside,
-                        help="folder of real images; by default shared/data beside the checkout")
+    parser.add_argument(
+        "--data", type=Path, default=beside, help="folder of real images; by default shared/data beside the checkout"
+    )
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()

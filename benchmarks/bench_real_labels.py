@@ -23,8 +23,11 @@ import napari_dinov3 as nd
 Pairs = list[tuple[np.ndarray, np.ndarray]]
 Paint = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
-TISSUE = {1: (4, 43, 14, 15, 24, 5, 44), 2: (3, 42, 8, 47, 10, 49, 11, 50, 12, 51, 13, 52, 17, 53, 18, 54),
-          3: (2, 41, 7, 46, 16, 28, 60, 251, 252, 253, 254, 255)}
+TISSUE = {
+    1: (4, 43, 14, 15, 24, 5, 44),
+    2: (3, 42, 8, 47, 10, 49, 11, 50, 12, 51, 13, 52, 17, 53, 18, 54),
+    3: (2, 41, 7, 46, 16, 28, 60, 251, 252, 253, 254, 255),
+}
 VENTRICLES = {1: (4, 43, 5, 44)}
 
 
@@ -104,14 +107,19 @@ def mean_f1(found: list[np.ndarray], truth: list[np.ndarray]) -> float:
 def score(train: Pairs, test: Pairs, paint: Paint, seed: int) -> dict[str, float]:
     painted = [paint(truth, np.random.default_rng([seed, plane])) for plane, (_, truth) in enumerate(train)]
     truth = [labels for _, labels in test]
-    full = [[multiscale_basic_features(image, channel_axis=-1 if image.ndim == 3 else None) for image, _ in part]
-            for part in (train, test)]
+    full = [
+        [multiscale_basic_features(image, channel_axis=-1 if image.ndim == 3 else None) for image, _ in part]
+        for part in (train, test)
+    ]
     samples = np.concatenate([features[labels > 0] for features, labels in zip(full[0], painted, strict=True)])
     model = forest().fit(samples, np.concatenate([labels[labels > 0] for labels in painted]))
     results = {"forest": mean_f1([model.predict(f.reshape(-1, f.shape[-1])).reshape(f.shape[:2]) - 1 for f in full[1]], truth)}
     maps = [[nd.extract(image, backbone="filter-bank") for image, _ in part] for part in (train, test)]
-    probes = {"kernel": nd.Probe(rng=seed), "kernel, prior as painted": nd.Probe(prior="scribbles", rng=seed),
-              "linear": nd.LinearProbe(rng=seed)}
+    probes = {
+        "kernel": nd.Probe(rng=seed),
+        "kernel, prior as painted": nd.Probe(prior="scribbles", rng=seed),
+        "linear": nd.LinearProbe(rng=seed),
+    }
     for name, probe in probes.items():
         probe.fit(maps[0], [labels[None] for labels in painted])
         results[name] = mean_f1([probe.predict_plane(features, 0).astype(int) - 1 for features in maps[1]], truth)

@@ -34,11 +34,13 @@ def run(*words) -> int:
 
 
 def test_help_comes_without_loading_anything_heavy() -> None:
-    code = ("import sys; from napari_dinov3.cli import main\n"
-            "try: main(['--help'])\n"
-            "except SystemExit as stop: assert stop.code == 0\n"
-            "heavy = {'numpy', 'scipy', 'sklearn', 'skimage', 'dask', 'torch', 'napari', 'qtpy'} & set(sys.modules)\n"
-            "sys.exit(f'loaded {heavy}' if heavy else 0)")
+    code = (
+        "import sys; from napari_dinov3.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit as stop: assert stop.code == 0\n"
+        "heavy = {'numpy', 'scipy', 'sklearn', 'skimage', 'dask', 'torch', 'napari', 'qtpy'} & set(sys.modules)\n"
+        "sys.exit(f'loaded {heavy}' if heavy else 0)"
+    )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     assert all(command in ran.stdout for command in cli.COMMANDS)

@@ -42,14 +42,16 @@ def scribbles() -> np.ndarray:
 
 
 def full_recipe(folder: str = "") -> Recipe:
-    return Recipe((
-        Step(ReadConfig(path="stack.npy", spacing=(50.0, 4.0, 4.0), units="nanometer")),
-        Step(SMALL),
-        Step(ProbeConfig(head="linear")),
-        Step(TokenCutConfig(tau=0.3, component="all")),
-        Step(WriteConfig(path="labels.ome.tif", kind="labels")),
-        Step(WriteConfig(path="masks.ome.tif"), inputs=("cut.masks", "image")),
-    ))
+    return Recipe(
+        (
+            Step(ReadConfig(path="stack.npy", spacing=(50.0, 4.0, 4.0), units="nanometer")),
+            Step(SMALL),
+            Step(ProbeConfig(head="linear")),
+            Step(TokenCutConfig(tau=0.3, component="all")),
+            Step(WriteConfig(path="labels.ome.tif", kind="labels")),
+            Step(WriteConfig(path="masks.ome.tif"), inputs=("cut.masks", "image")),
+        )
+    )
 
 
 def test_json_round_trip_keeps_every_step_and_option() -> None:
@@ -171,34 +173,40 @@ def test_configs_mirror_the_functions_options_and_defaults() -> None:
     assert own["write"] == {"path": "x", **{name: mirrored[name] for name in own["write"] if name != "path"}}
 
 
-@pytest.mark.parametrize(("text", "match"), [
-    ("", "not JSON"),
-    ("[1, 2]", "not a recipe"),
-    ('{"format": "napari-dinov3-recipe", "version": 99, "steps": []}', "version 99"),
-    ("[" * 100_000, "not JSON"),
-])
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("", "not JSON"),
+        ("[1, 2]", "not a recipe"),
+        ('{"format": "napari-dinov3-recipe", "version": 99, "steps": []}', "version 99"),
+        ("[" * 100_000, "not JSON"),
+    ],
+)
 def test_other_files_are_refused(text, match) -> None:
     with pytest.raises(FileFormatError, match=match):
         Recipe.from_json(text)
 
 
-@pytest.mark.parametrize(("step", "match"), [
-    ({"task": "rm"}, "Step 1 has the task 'rm'"),
-    ({"task": "extract", "options": {"strid": 2}}, "'strid' is not an option"),
-    ({"task": "extract", "options": {"stride": "two"}}, "stride is 'two'"),
-    ({"task": "extract", "options": {"stride": True}}, "stride is True"),
-    ({"task": "extract", "options": {"percentiles": [1]}}, "percentiles"),
-    ({"task": "probe", "options": {"head": "magic"}}, "head is 'magic'"),
-    ({"task": "read"}, "path is missing"),
-    ({"task": "tokencut", "inputs": []}, "0 inputs"),
-    ({"task": "tokencut", "inputs": ["a.__class__"]}, "__class__"),
-    ({"task": "tokencut", "inputs": ["exit()"]}, r"exit\(\)"),
-    ({"task": "tokencut", "output": "x = 1; y"}, "x = 1; y"),
-    ({"task": "tokencut", "output": 3}, "malformed"),
-    ({"task": "tokencut", "output": "class"}, "'class'"),
-    ({"task": "tokencut", "output": "nd"}, "'nd'"),
-    ("extract", "task None"),
-])
+@pytest.mark.parametrize(
+    ("step", "match"),
+    [
+        ({"task": "rm"}, "Step 1 has the task 'rm'"),
+        ({"task": "extract", "options": {"strid": 2}}, "'strid' is not an option"),
+        ({"task": "extract", "options": {"stride": "two"}}, "stride is 'two'"),
+        ({"task": "extract", "options": {"stride": True}}, "stride is True"),
+        ({"task": "extract", "options": {"percentiles": [1]}}, "percentiles"),
+        ({"task": "probe", "options": {"head": "magic"}}, "head is 'magic'"),
+        ({"task": "read"}, "path is missing"),
+        ({"task": "tokencut", "inputs": []}, "0 inputs"),
+        ({"task": "tokencut", "inputs": ["a.__class__"]}, "__class__"),
+        ({"task": "tokencut", "inputs": ["exit()"]}, r"exit\(\)"),
+        ({"task": "tokencut", "output": "x = 1; y"}, "x = 1; y"),
+        ({"task": "tokencut", "output": 3}, "malformed"),
+        ({"task": "tokencut", "output": "class"}, "'class'"),
+        ({"task": "tokencut", "output": "nd"}, "'nd'"),
+        ("extract", "task None"),
+    ],
+)
 def test_wrong_steps_are_named(step, match) -> None:
     text = json.dumps({"format": "napari-dinov3-recipe", "version": 1, "steps": [step]})
     with pytest.raises(InputError, match=match) as caught:
@@ -208,7 +216,9 @@ def test_wrong_steps_are_named(step, match) -> None:
 
 def test_a_version_text_cannot_put_code_into_the_script() -> None:
     assert to_python(Recipe((), made_with="1\nimport os")).splitlines()[:2] == [
-        "# Made with napari-dinov3 1 import os", "import napari_dinov3 as nd"]
+        "# Made with napari-dinov3 1 import os",
+        "import napari_dinov3 as nd",
+    ]
 
 
 def test_missing_input_is_named() -> None:

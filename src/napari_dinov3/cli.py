@@ -78,15 +78,19 @@ class _Help(argparse.HelpFormatter):
 
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     """Build the parser; only the command that was named adds its options, so that help comes at once."""
-    parser = argparse.ArgumentParser(prog="napari-dinov3", allow_abbrev=False, description=(
-        "See, segment, discover and align brain images with self-supervised patch features."))
+    parser = argparse.ArgumentParser(
+        prog="napari-dinov3",
+        allow_abbrev=False,
+        description=("See, segment, discover and align brain images with self-supervised patch features."),
+    )
     parser.add_argument("--version", action="version", version=f"napari-dinov3 {__version__}")
     parser.set_defaults(command=None, traceback=False)
     commands = parser.add_subparsers(metavar="COMMAND", dest="command")
     named = next((word for word in words if not word.startswith("-")), None)
     for name, summary in COMMANDS.items():
-        one = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", allow_abbrev=False,
-                                  formatter_class=_Help)
+        one = commands.add_parser(
+            name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", allow_abbrev=False, formatter_class=_Help
+        )
         one.add_argument("--traceback", action="store_true", help="show where in the program an error arose")
         if name == named:
             _module(name).add_arguments(one)

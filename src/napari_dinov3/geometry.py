@@ -35,8 +35,11 @@ def affine(scale: Sequence[float], translate: Sequence[float] | None = None) -> 
     """
     scale_array = np.asarray(scale, dtype=np.float64)
     if not np.all(np.isfinite(scale_array)) or np.any(scale_array == 0):
-        raise InputError(f"Spacing {tuple(scale)} has a zero or non-finite number",
-                         "every spacing must be finite and not 0", "Give the pixel size of each axis")
+        raise InputError(
+            f"Spacing {tuple(scale)} has a zero or non-finite number",
+            "every spacing must be finite and not 0",
+            "Give the pixel size of each axis",
+        )
     matrix = np.diag([*scale_array, 1.0])
     if translate is not None:
         matrix[:-1, -1] = np.asarray(translate, dtype=np.float64)

@@ -177,8 +177,11 @@ def as_planes(
         raise InputError(f"units={units!r}", "names of units", "Give for example units='micrometer'")
     matrix = affine(spacing3) if world_from_pixel is None else np.asarray(world_from_pixel, dtype=np.float64)
     if matrix.shape != (4, 4):
-        raise InputError(f"world_from_pixel has shape {matrix.shape}", "(4, 4) acts on (plane, row, col, 1)",
-                         "Give a homogeneous 3D matrix, with an identity row and column for a single image")
+        raise InputError(
+            f"world_from_pixel has shape {matrix.shape}",
+            "(4, 4) acts on (plane, row, col, 1)",
+            "Give a homogeneous 3D matrix, with an identity row and column for a single image",
+        )
     return Planes(array, "".join([*stack, "y", "x"]), spacing3, units3, matrix, name)
 
 
@@ -193,9 +196,11 @@ class HasPlanes(Protocol):
 def _refuse_given(image: Any, **options: Any) -> None:
     given = [name for name, value in options.items() if value is not None]
     if given:
-        raise InputError(f"{', '.join(given)} given for {getattr(image, 'name', 'an image')!r}, which knows its own",
-                         "these facts given where the file is opened",
-                         f"Use for example napari_dinov3.read(path, {given[0]}=...)")
+        raise InputError(
+            f"{', '.join(given)} given for {getattr(image, 'name', 'an image')!r}, which knows its own",
+            "these facts given where the file is opened",
+            f"Use for example napari_dinov3.read(path, {given[0]}=...)",
+        )
 
 
 def _as_array(image: Any, level: int, name: str) -> Any:
@@ -204,8 +209,11 @@ def _as_array(image: Any, level: int, name: str) -> Any:
         image, listed = np.stack([np.asarray(one) for one in image]), False
     if listed:
         if not 0 <= level < len(image):
-            raise InputError(f"Level {level} of {name!r}", f"a pyramid of {len(image)} levels counts 0..{len(image) - 1}",
-                             "Choose one of these levels")
+            raise InputError(
+                f"Level {level} of {name!r}",
+                f"a pyramid of {len(image)} levels counts 0..{len(image) - 1}",
+                "Choose one of these levels",
+            )
         image = image[level]
     elif level != 0:
         raise InputError(f"Level {level} of {name!r}", "a pyramid (a list of arrays); this is a single array", "Leave level out")
@@ -219,11 +227,17 @@ def _as_array(image: Any, level: int, name: str) -> Any:
         image = dask.array.from_array(image, chunks=chunks, meta=meta)
     dtype = np.dtype(image.dtype)
     if dtype.kind not in "buif":
-        raise InputError(f"{name!r} has pixels of type {dtype}", "numbers are needed: bool, integer or float",
-                         "Convert the image first, for example numpy.abs() of complex data")
+        raise InputError(
+            f"{name!r} has pixels of type {dtype}",
+            "numbers are needed: bool, integer or float",
+            "Convert the image first, for example numpy.abs() of complex data",
+        )
     if 0 in image.shape:
-        raise InputError(f"{name!r} has shape {tuple(image.shape)}: no pixels", "at least one pixel on every axis",
-                         "Check how the image was cropped or read")
+        raise InputError(
+            f"{name!r} has shape {tuple(image.shape)}: no pixels",
+            "at least one pixel on every axis",
+            "Check how the image was cropped or read",
+        )
     return image
 
 
@@ -243,26 +257,37 @@ def resolve_axes(shape: tuple[int, ...], axes: str | None, rgb: bool | None, nam
         axes = {2: "yx", 3: "zyx", 4: "tzyx"}[spatial] + ("s" if rgb else "")
     axes = axes.lower()
     if len(axes) != ndim or len(set(axes)) != ndim or not {"y", "x"} <= set(axes) <= set("ztcyxs"):
-        raise InputError(f"axes={axes!r} for {name!r} of shape {tuple(shape)}",
-                         f"{ndim} different letters out of z t c y x s, with y and x among them",
-                         "Name every axis once, for example axes='zyx'")
+        raise InputError(
+            f"axes={axes!r} for {name!r} of shape {tuple(shape)}",
+            f"{ndim} different letters out of z t c y x s, with y and x among them",
+            "Name every axis once, for example axes='zyx'",
+        )
     if "s" in axes and shape[axes.index("s")] not in (3, 4):
-        raise InputError(f"{name!r} has {shape[axes.index('s')]} colours", "RGB has 3 and RGBA 4",
-                         "Call the axis c and choose a channel, or pass rgb=False")
+        raise InputError(
+            f"{name!r} has {shape[axes.index('s')]} colours",
+            "RGB has 3 and RGBA 4",
+            "Call the axis c and choose a channel, or pass rgb=False",
+        )
     return axes
 
 
 def _pick_channel(array: Any, axes: str, channel: int | Sequence[int] | None, name: str) -> tuple[Any, str]:
     if "c" not in axes:
         if channel is not None:
-            raise InputError(f"channel={channel} for {name!r} with axes {axes.upper()}", "a channel axis C",
-                             "Leave channel out, or name the axes with axes='czyx' or the like")
+            raise InputError(
+                f"channel={channel} for {name!r} with axes {axes.upper()}",
+                "a channel axis C",
+                "Leave channel out, or name the axes with axes='czyx' or the like",
+            )
         return array, axes
     at, count = axes.index("c"), array.shape[axes.index("c")]
     if channel is None:
         if count > 1:
-            raise InputError(f"{name!r} has {count} channels (axes {axes.upper()})", "one channel, or up to three as colours",
-                             f"Choose channel=0..{count - 1}, or for example channel=(0, 1)")
+            raise InputError(
+                f"{name!r} has {count} channels (axes {axes.upper()})",
+                "one channel, or up to three as colours",
+                f"Choose channel=0..{count - 1}, or for example channel=(0, 1)",
+            )
         channel = 0
     chosen = (channel,) if isinstance(channel, int | np.integer) else tuple(channel)
     if not 1 <= len(chosen) <= 3 or any(not 0 <= int(c) < count for c in chosen):
@@ -272,8 +297,9 @@ def _pick_channel(array: Any, axes: str, channel: int | Sequence[int] | None, na
     if len(picked) == 1:
         return picked[0], rest
     if "s" in axes:
-        raise InputError(f"{name!r} has both a colour and a channel axis ({axes.upper()})", "one of the two",
-                         "Choose a single channel")
+        raise InputError(
+            f"{name!r} has both a colour and a channel axis ({axes.upper()})", "one of the two", "Choose a single channel"
+        )
     picked += [picked[0] * 0] * (3 - len(picked))
     if isinstance(array, np.ndarray):
         return np.stack(picked, axis=-1), rest + "s"

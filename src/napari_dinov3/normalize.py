@@ -47,8 +47,10 @@ class Normalization:
         span = self.high - self.low
         if not span > 0:
             return np.zeros(plane.shape, np.float32)
-        values = (plane.astype(np.float64) - self.low) / span if plane.dtype.itemsize > 4 else (
-            (plane.astype(np.float32) - np.float32(self.low)) * np.float32(1.0 / span)
+        values = (
+            (plane.astype(np.float64) - self.low) / span
+            if plane.dtype.itemsize > 4
+            else ((plane.astype(np.float32) - np.float32(self.low)) * np.float32(1.0 / span))
         )
         out = np.asarray(values, dtype=np.float32)
         if plane.dtype.kind == "f":

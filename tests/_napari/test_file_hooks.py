@@ -37,8 +37,9 @@ def test_a_damaged_file_says_why(tmp_path) -> None:
 
 def test_channels_become_layers_with_scale_units_and_names(tmp_path) -> None:
     data = RNG.integers(0, 255, (3, 2, 16, 20), np.uint8)
-    path = nd.write(tmp_path / "a.ome.tif", data, axes="zcyx", spacing=(5, 2, 2), units="micrometer",
-                    channel_names=("red", "green"))
+    path = nd.write(
+        tmp_path / "a.ome.tif", data, axes="zcyx", spacing=(5, 2, 2), units="micrometer", channel_names=("red", "green")
+    )
     viewer = ViewerModel()
     for content, options, kind in file_hooks.get_reader(str(path))(str(path)):
         getattr(viewer, f"add_{kind}")(content, **options)
@@ -51,8 +52,14 @@ def test_channels_become_layers_with_scale_units_and_names(tmp_path) -> None:
 @pytest.mark.parametrize("kind", ["image", "labels"])
 def test_saving_and_opening_keeps_place_units_ids_and_provenance(tmp_path, kind) -> None:
     data = RNG.integers(0, 2**31, (4, 16, 20), np.uint32)
-    turned = {"scale": (5, 2, 2), "translate": (1, 2, 3), "rotate": 20, "units": ("micrometer",) * 3,
-              "axis_labels": ("z", "y", "x"), "metadata": {"napari-dinov3": {"task": "probe"}}}
+    turned = {
+        "scale": (5, 2, 2),
+        "translate": (1, 2, 3),
+        "rotate": 20,
+        "units": ("micrometer",) * 3,
+        "axis_labels": ("z", "y", "x"),
+        "metadata": {"napari-dinov3": {"task": "probe"}},
+    }
     layer = (Image if kind == "image" else Labels)(data, name="mine", **turned)
     writer = file_hooks.write_image if kind == "image" else file_hooks.write_labels
     [path] = writer(str(tmp_path / "a.ome.tif"), *layer.as_layer_data_tuple()[:2])

@@ -91,8 +91,13 @@ def test_empty_labels_cover_the_image(viewer: ViewerModel) -> None:
 
 
 def test_provenance_is_plain_json() -> None:
-    record = provenance("tokencut", source="stack", settings={"tau": np.float32(0.5), "click": (1, 2)}, tau=np.array([0.5]),
-                        boxes=(np.zeros((1, 4), np.int32),))
+    record = provenance(
+        "tokencut",
+        source="stack",
+        settings={"tau": np.float32(0.5), "click": (1, 2)},
+        tau=np.array([0.5]),
+        boxes=(np.zeros((1, 4), np.int32),),
+    )
     assert json.loads(json.dumps(record)) == record
     layer = ViewerModel().add_image(np.zeros((8, 8)), metadata=record)
     assert provenance_of(layer)["settings"]["tau"] == 0.5

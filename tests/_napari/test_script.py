@@ -27,8 +27,9 @@ def test_the_code_reads_the_layer_and_adds_its_result_in_the_same_place(shape: t
     layer = viewer.add_image(data, name="the 'image'", **place)
     point = (15,) + (0,) * (layer.ndim - 1)
     source = read_layer(layer, point=point)
-    add = script.add_line("labels", "result", name="result", placement=source.placement,
-                          transform=source.placement.pixel_transform(), opacity=0.5)
+    add = script.add_line(
+        "labels", "result", name="result", placement=source.placement, transform=source.placement.pixel_transform(), opacity=0.5
+    )
     pick = "[..., 0]" if source.planes.rgb else ""
     work = f"result = nd.as_planes(image, axes={script.axes_of(source)!r}).data{pick}.astype(int)"
     code = script.script_of([*script.layer_lines(source), work, add])

@@ -96,8 +96,9 @@ def test_labels_are_those_of_the_public_api(viewer: ViewerModel) -> None:
 
 def test_large_label_stacks_stay_lazy(viewer: ViewerModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(segmentation, "LABELS_SHARE", 0)
-    done = collect(prediction_steps(session_of(viewer), request(viewer), Prediction(Probe(head="linear")),
-                                    scribbles=scribbled(viewer)))
+    done = collect(
+        prediction_steps(session_of(viewer), request(viewer), Prediction(Probe(head="linear")), scribbles=scribbled(viewer))
+    )
     assert isinstance(done.labels, da.Array)
     assert not done.complete
     assert set(np.unique(done.labels[2].compute())) == {1, 2}
@@ -109,8 +110,9 @@ def test_soft_layers_are_lazy_lie_on_the_image_and_are_replaced(viewer: ViewerMo
 
     def show(head: Any) -> list[Any]:
         done = collect(prediction_steps(session, wanted, Prediction(Probe(head=head)), scribbles=scribbles))
-        return segmentation.show_soft_layers(viewer, partial(session.owned, "Panel"), wanted, done, probability=True,
-                                             uncertainty=True, metadata={})
+        return segmentation.show_soft_layers(
+            viewer, partial(session.owned, "Panel"), wanted, done, probability=True, uncertainty=True, metadata={}
+        )
 
     layers = show("linear")
     assert [layer.name for layer in layers] == ["stack probability 1", "stack probability 2", "stack uncertainty"]
@@ -142,8 +144,9 @@ def test_the_report_counts_every_pixel_once() -> None:
     labels = np.array([[[1, 1, 2, 2]]])
     layer = ViewerModel().add_labels(np.array([[[0, 0, 0, 5]]]))
     report = collect(segmentation.report_steps(labels, read_layer(layer).planes))
-    assert report == ("Accuracy 0.750, mean IoU 0.583\nclass 1 = reference 0: F1 0.800, IoU 0.667\n"
-                      "class 2 = reference 5: F1 0.667, IoU 0.500")
+    assert report == (
+        "Accuracy 0.750, mean IoU 0.583\nclass 1 = reference 0: F1 0.800, IoU 0.667\nclass 2 = reference 5: F1 0.667, IoU 0.500"
+    )
 
 
 def test_zero_is_no_class_of_a_reference_that_has_more_values_than_there_are_classes() -> None:
@@ -157,8 +160,9 @@ def test_masks_follow_their_options_without_a_new_cut(viewer: ViewerModel) -> No
     wanted = request(viewer)
     features, cut, masks = collect(discovery.discover_steps(session_of(viewer), wanted, TokenCutConfig(tau=0.5)))
     np.testing.assert_array_equal(masks, nd.tokencut(features, tau=0.5).masks)
-    other, inverted = collect(discovery.remask_steps(cut, wanted.source.planes,
-                                                     TokenCutConfig(tau=0.5, invert=True, component="all"), 2.0))
+    other, inverted = collect(
+        discovery.remask_steps(cut, wanted.source.planes, TokenCutConfig(tau=0.5, invert=True, component="all"), 2.0)
+    )
     assert other.cut is cut.cut
     assert inverted.mean() > 0.1
     assert not np.array_equal(inverted, masks)

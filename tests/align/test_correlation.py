@@ -61,7 +61,8 @@ def test_fft_sums_equal_the_dense_diagonals(shapes):
             step = (i + first[0], j + first[1])
             want = sum(
                 float(a[r, c] @ b[r + step[0], c + step[1]])
-                for r in range(a.shape[0]) for c in range(a.shape[1])
+                for r in range(a.shape[0])
+                for c in range(a.shape[1])
                 if 0 <= r + step[0] < b.shape[0] and 0 <= c + step[1] < b.shape[1]
             )
             assert sums[i, j] == pytest.approx(want, abs=1e-5)

@@ -110,9 +110,7 @@ def test_anchors_hold_their_poses(stack):
         np.testing.assert_allclose(held.transforms[z], pose, atol=0.01)
     still = solve_stack(path.links, nd.as_planes(sample.images), model="translation", anchors=[2])
     np.testing.assert_allclose(still.transforms[2], np.eye(3), atol=1e-6)
-    np.testing.assert_allclose(
-        still.transforms[0, :2, 2], (path.transforms[0] - path.transforms[2])[:2, 2], atol=1e-3
-    )
+    np.testing.assert_allclose(still.transforms[0, :2, 2], (path.transforms[0] - path.transforms[2])[:2, 2], atol=1e-3)
     with pytest.raises(InputError, match="anchors"):
         solve_stack(path.links, nd.as_planes(sample.images), model="translation", anchors=[9])
 

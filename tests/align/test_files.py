@@ -47,7 +47,11 @@ def test_a_stack_comes_back_as_it_was(stack, tmp_path):
     np.testing.assert_array_equal(again.transforms, path.transforms)
     np.testing.assert_array_equal(again.residuals, path.residuals)
     assert (again.bad, again.model, again.shape, again.spacing, again.units) == (
-        (2,), "translation", (64, 64), (30.0, 4.0, 4.0), ("nanometer",) * 3
+        (2,),
+        "translation",
+        (64, 64),
+        (30.0, 4.0, 4.0),
+        ("nanometer",) * 3,
     )
     assert [k.match for k in again.links] == [k.match for k in path.links]
     np.testing.assert_array_equal(again.apply(images), path.apply(images))
@@ -61,9 +65,16 @@ def test_an_elastic_pair_comes_back_as_it_was(tmp_path):
     assert after.match == before.match
 
 
-@pytest.mark.parametrize("content", ["no json", "[]", '{"format": "other"}',
-                                     '{"format": "napari-dinov3 alignment", "version": 99}',
-                                     '{"format": "napari-dinov3 alignment", "version": 1, "kind": "stack"}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "no json",
+        "[]",
+        '{"format": "other"}',
+        '{"format": "napari-dinov3 alignment", "version": 99}',
+        '{"format": "napari-dinov3 alignment", "version": 1, "kind": "stack"}',
+    ],
+)
 def test_other_files_are_refused(content, tmp_path):
     (tmp_path / "bad.json").write_text(content)
     with pytest.raises(FileFormatError):

@@ -94,10 +94,12 @@ def timm_state(module: Any, spec: ModelSpec, *, biases: bool = True) -> dict[str
     if spec.family == "convnext":
         return _convnext_timm(own, spec)
     out = {
-        "cls_token": own["embeddings.cls_token"], "reg_token": own["embeddings.register_tokens"],
+        "cls_token": own["embeddings.cls_token"],
+        "reg_token": own["embeddings.register_tokens"],
         "patch_embed.proj.weight": own["embeddings.patch_embeddings.weight"],
         "patch_embed.proj.bias": own["embeddings.patch_embeddings.bias"],
-        "norm.weight": own["norm.weight"], "norm.bias": own["norm.bias"],
+        "norm.weight": own["norm.weight"],
+        "norm.bias": own["norm.bias"],
     }
     for i in range(spec.depths[0]):
         ours, theirs = f"layer.{i}.", f"blocks.{i}."
@@ -172,5 +174,6 @@ def write(module: Any, spec: ModelSpec, layout: str, folder: Path) -> Path:
         return folder
     save_file({name: tensor.contiguous() for name, tensor in plain_state(module).items()}, folder / "part.safetensors")
     (folder / "model.safetensors.index.json").write_text(
-        json.dumps({"weight_map": dict.fromkeys(plain_state(module), "part.safetensors")}))
+        json.dumps({"weight_map": dict.fromkeys(plain_state(module), "part.safetensors")})
+    )
     return folder

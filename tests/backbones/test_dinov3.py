@@ -191,8 +191,10 @@ def test_wrong_options_are_refused_in_three_parts(build, options, message):
 
 
 def test_the_revision_tells_options_apart(build):
-    revisions = {build(**options).revision for options in ({}, {"stride": 8}, {"stride": 8, "shifts": 2}, {"flips": "all"},
-                                                           {"layers": "four"}, {"layers": (0, 1)})}
+    revisions = {
+        build(**options).revision
+        for options in ({}, {"stride": 8}, {"stride": 8, "shifts": 2}, {"flips": "all"}, {"layers": "four"}, {"layers": (0, 1)})
+    }
     assert len(revisions) == 6
 
 

@@ -79,8 +79,9 @@ def test_layers_are_read_after_their_block_with_the_final_norm(tmp_path):
 
 def test_the_third_stage_of_a_convnext_has_stride_16(tmp_path):
     spec = small("dinov3-convnext-tiny")
-    network = build_network(spec, read_checkpoint(write(random_module(spec), spec, "timm", tmp_path), spec), device="cpu",
-                            precision="float32")
+    network = build_network(
+        spec, read_checkpoint(write(random_module(spec), spec, "timm", tmp_path), spec), device="cpu", precision="float32"
+    )
     _, last, (third,) = network.run(_pixels(64, 96), layers=(2,))
     assert third.shape == (2, 4, 6, spec.widths[2])
     assert last.shape == (2, 2, 3, spec.widths[3])

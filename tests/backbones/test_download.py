@@ -1,6 +1,5 @@
 """Downloads from a hub of our own: progress, cancel, resume, and every way it can go wrong."""
 
-
 from __future__ import annotations
 
 import hashlib

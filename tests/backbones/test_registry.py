@@ -48,6 +48,7 @@ def test_random_projection_keeps_distances_on_average() -> None:
     tiles = np.random.default_rng(0).random((1, 128, 128), dtype=np.float32)
     patches = load_backbone("random-projection-vit-large").embed(tiles).patches.reshape(64, -1)
     pixels = tiles[0].reshape(8, 16, 8, 16).transpose(0, 2, 1, 3).reshape(64, -1)
+
     def distances(x: np.ndarray) -> np.ndarray:
         return np.linalg.norm(x[:, None] - x[None], axis=-1)[np.triu_indices(len(x), 1)]
 

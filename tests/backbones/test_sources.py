@@ -54,8 +54,15 @@ def test_places_are_searched_in_order(places):
     assert find_weights(spec_of("dinov3-vitb16")) is None
 
 
-@pytest.mark.parametrize("name", [f"{SPEC.name}.pth", f"{SPEC.name}.safetensors", f"{SPEC.name}/model.safetensors",
-                                  "vit_small_plus_patch16_dinov3.lvd1689m/model.safetensors"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        f"{SPEC.name}.pth",
+        f"{SPEC.name}.safetensors",
+        f"{SPEC.name}/model.safetensors",
+        "vit_small_plus_patch16_dinov3.lvd1689m/model.safetensors",
+    ],
+)
 def test_a_users_folder_may_name_files_in_several_ways(places, name):
     path = _touch(places / "mine" / name)
     found = find_weights(SPEC)
@@ -114,8 +121,10 @@ def test_without_weights_auto_is_the_filter_bank(places):
 
 
 def test_looking_loads_neither_torch_nor_the_hub():
-    script = ("import sys; from napari_dinov3.backbones.registry import choose_backbone, list_backbones; choose_backbone(); "
-              "list_backbones(); print({'torch', 'transformers', 'huggingface_hub', 'safetensors'} & set(sys.modules))")
+    script = (
+        "import sys; from napari_dinov3.backbones.registry import choose_backbone, list_backbones; choose_backbone(); "
+        "list_backbones(); print({'torch', 'transformers', 'huggingface_hub', 'safetensors'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "set()"
 
@@ -127,11 +136,14 @@ def test_every_network_is_listed_once_with_its_own_files():
     assert {spec.meta_repo.partition("/")[0] for spec in SPECS} == {"facebook"}
 
 
-@pytest.mark.parametrize(("platform", "variables", "folder"), [
-    ("linux", {"XDG_CACHE_HOME": "/somewhere"}, "/somewhere/napari-dinov3"),
-    ("win32", {"LOCALAPPDATA": "/local"}, "/local/napari-dinov3/Cache"),
-    ("darwin", {"HOME": "/Users/me"}, "/Users/me/Library/Caches/napari-dinov3"),
-])
+@pytest.mark.parametrize(
+    ("platform", "variables", "folder"),
+    [
+        ("linux", {"XDG_CACHE_HOME": "/somewhere"}, "/somewhere/napari-dinov3"),
+        ("win32", {"LOCALAPPDATA": "/local"}, "/local/napari-dinov3/Cache"),
+        ("darwin", {"HOME": "/Users/me"}, "/Users/me/Library/Caches/napari-dinov3"),
+    ],
+)
 @pytest.mark.skipif(sys.platform == "win32", reason="the paths are written with slashes")
 def test_the_cache_is_where_each_system_keeps_caches(monkeypatch, platform, variables, folder):
     monkeypatch.delenv("NAPARI_DINOV3_CACHE")

@@ -25,8 +25,17 @@ def demo(tmp_path_factory):
     scribbles = np.zeros(sample.masks.shape, np.uint8)
     scribbles[::2, ::5] = np.where(sample.masks, 7, 3)[::2, ::5]
     nd.write(folder / "scribbles.tif", scribbles, kind="labels")
-    words = ["demo", str(folder / "stack.ome.tif"), "--scribbles", str(folder / "scribbles.tif"), "--planes", "5",
-             "--out", str(folder / "out"), *NO_WINDOW]
+    words = [
+        "demo",
+        str(folder / "stack.ome.tif"),
+        "--scribbles",
+        str(folder / "scribbles.tif"),
+        "--planes",
+        "5",
+        "--out",
+        str(folder / "out"),
+        *NO_WINDOW,
+    ]
     assert cli.main(words) == 0
     return folder, sample
 
@@ -34,8 +43,20 @@ def demo(tmp_path_factory):
 def test_results_are_written_with_spacing_and_tables(demo) -> None:
     folder, sample = demo
     names = {path.name for path in (folder / "out").iterdir()}
-    assert {"probe_labels.ome.tif", "tokencut_masks.ome.tif", "aligned.ome.tif", "colours.ome.tif", "similarity.ome.tif",
-            "recipe.json", "recipe.py", "results.csv", "results.json", "results.md", "transforms.csv", "layers.json"} <= names
+    assert {
+        "probe_labels.ome.tif",
+        "tokencut_masks.ome.tif",
+        "aligned.ome.tif",
+        "colours.ome.tif",
+        "similarity.ome.tif",
+        "recipe.json",
+        "recipe.py",
+        "results.csv",
+        "results.json",
+        "results.md",
+        "transforms.csv",
+        "layers.json",
+    } <= names
     labels = nd.read(folder / "out" / "probe_labels.ome.tif")
     assert labels.shape == (5, 96, 96) and labels.spacing == pytest.approx(sample.spacing) and labels.kind == "labels"
     assert set(np.unique(np.asarray(labels))) == {3, 7}
@@ -58,8 +79,9 @@ def test_recipe_gives_the_same_results_again(demo) -> None:
     assert recipe.free_inputs == ()
     results = run_recipe(recipe, folder=folder / "out")
     np.testing.assert_array_equal(results["labels"], np.asarray(nd.read(folder / "out" / "probe_labels.ome.tif")))
-    np.testing.assert_array_equal(np.asarray(nd.read(folder / "out" / "again_aligned.ome.tif")),
-                                  np.asarray(nd.read(folder / "out" / "aligned.ome.tif")))
+    np.testing.assert_array_equal(
+        np.asarray(nd.read(folder / "out" / "again_aligned.ome.tif")), np.asarray(nd.read(folder / "out" / "aligned.ome.tif"))
+    )
 
 
 def test_what_was_left_out_is_said(tmp_path, capsys, demo) -> None:
@@ -70,15 +92,18 @@ def test_what_was_left_out_is_said(tmp_path, capsys, demo) -> None:
     assert "planes 2 to 3 of 6" in text and "agreement, not accuracy" in text and "rows of the TokenCut mask" in text
 
 
-@pytest.mark.parametrize(("words", "match"), [
-    (["--scribbles", "x.tif"], "without PATH"),
-    (["missing.tif"], "nothing at"),
-    (["--size", "wide"], "--size wide"),
-    (["--seed", "-1"], "--seed -1"),
-    (["--planes", "foo"], "--planes foo"),
-    (["--planes", "4"], "--planes 4 without PATH"),
-    (["--channel", "1"], "--channel 1 without PATH"),
-])
+@pytest.mark.parametrize(
+    ("words", "match"),
+    [
+        (["--scribbles", "x.tif"], "without PATH"),
+        (["missing.tif"], "nothing at"),
+        (["--size", "wide"], "--size wide"),
+        (["--seed", "-1"], "--seed -1"),
+        (["--planes", "foo"], "--planes foo"),
+        (["--planes", "4"], "--planes 4 without PATH"),
+        (["--channel", "1"], "--channel 1 without PATH"),
+    ],
+)
 def test_wrong_options_end_before_any_work(tmp_path, monkeypatch, capsys, words, match) -> None:
     monkeypatch.chdir(tmp_path)
     assert cli.main(["demo", *words, *NO_WINDOW]) == 2
@@ -95,8 +120,11 @@ def test_a_full_folder_is_not_written_into(tmp_path, demo, capsys) -> None:
 def test_unfit_scribbles_are_refused(tmp_path, demo, capsys) -> None:
     folder, _ = demo
     image = str(folder / "stack.ome.tif")
-    for data, match in ((np.ones((2, 9, 9), np.uint8), "those of the image"), (np.ones((6, 96, 96), np.uint8), "1 classes"),
-                        (np.ones((6, 96, 96), np.float32), "whole numbers")):
+    for data, match in (
+        (np.ones((2, 9, 9), np.uint8), "those of the image"),
+        (np.ones((6, 96, 96), np.uint8), "1 classes"),
+        (np.ones((6, 96, 96), np.float32), "whole numbers"),
+    ):
         path = nd.write(tmp_path / "s.tif", data, overwrite=True)
         assert cli.main(["demo", image, "--scribbles", str(path), "--out", str(tmp_path / "out"), *NO_WINDOW]) == 2
         assert match in capsys.readouterr().err
@@ -188,12 +216,15 @@ def test_a_missing_virtual_screen_names_the_packages(monkeypatch, tmp_path) -> N
     assert "Xvfb" in problem and "apt-get install" in problem and "libxcb-cursor0" in problem
 
 
-@pytest.mark.parametrize(("text", "answer"), [
-    ("Traceback\nqtpy.QtBindingsNotFoundError: No Qt bindings could be found", "napari-dinov3[all]"),
-    ("ImportError: libEGL.so.1: cannot open shared object file: No such file", "libEGL.so.1"),
-    ("qt.qpa.plugin: Could not load the Qt platform plugin \"xcb\"\nAborted", "apt-get install"),
-    ("Traceback\nValueError: something else", "something else"),
-])
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("Traceback\nqtpy.QtBindingsNotFoundError: No Qt bindings could be found", "napari-dinov3[all]"),
+        ("ImportError: libEGL.so.1: cannot open shared object file: No such file", "libEGL.so.1"),
+        ('qt.qpa.plugin: Could not load the Qt platform plugin "xcb"\nAborted', "apt-get install"),
+        ("Traceback\nValueError: something else", "something else"),
+    ],
+)
 def test_what_is_missing_for_a_window_is_explained(text, answer) -> None:
     assert answer in demo_window._explain(text)
 

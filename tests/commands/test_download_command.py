@@ -18,7 +18,9 @@ def test_names_without_weights_are_refused(capsys) -> None:
 def test_size_and_licence_come_before_anything_is_fetched(capsys, monkeypatch) -> None:
     pytest.importorskip("huggingface_hub", reason="the [dinov3] extra is not installed")
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", "http://127.0.0.1:9/{repo_id}/{revision}/{filename}")
+    monkeypatch.setattr(
+        "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", "http://127.0.0.1:9/{repo_id}/{revision}/{filename}"
+    )
     assert cli.main(["download", "dinov3-vits16"]) == 2
     out, err = capsys.readouterr()
     assert "DINOv3 ViT-S/16, 86 MB. DINOv3 License" in out

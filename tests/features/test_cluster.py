@@ -103,8 +103,17 @@ def test_the_command_line_spreads_planes_over_a_cluster(client, tmp_path: Path) 
     from napari_dinov3.io import read_features
 
     stack = nd.write(tmp_path / "stack.ome.tif", STACK[:4])
-    words = ["extract", stack, tmp_path / "there.zarr", "--backbone", PLACEHOLDER, "--scheduler", client.scheduler.address,
-             "--cache", tmp_path / "cache"]
+    words = [
+        "extract",
+        stack,
+        tmp_path / "there.zarr",
+        "--backbone",
+        PLACEHOLDER,
+        "--scheduler",
+        client.scheduler.address,
+        "--cache",
+        tmp_path / "cache",
+    ]
     assert cli.main([str(word) for word in words]) == 0
     (entry,) = FeatureStore(tmp_path / "cache").entries()
     assert entry.complete

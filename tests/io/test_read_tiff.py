@@ -21,8 +21,18 @@ def make_ome(path, data, axes, **metadata):
 
 def test_ome_tiff_spacing_units_and_channels(tmp_path) -> None:
     data = RNG.integers(0, 4000, (3, 2, 32, 40), np.uint16)
-    path = make_ome(tmp_path / "a.ome.tif", data, "ZCYX", PhysicalSizeX=4.0, PhysicalSizeXUnit="nm", PhysicalSizeY=5.0,
-                    PhysicalSizeYUnit="nm", PhysicalSizeZ=0.05, PhysicalSizeZUnit="µm", Channel={"Name": ["DAPI", "GFP"]})
+    path = make_ome(
+        tmp_path / "a.ome.tif",
+        data,
+        "ZCYX",
+        PhysicalSizeX=4.0,
+        PhysicalSizeXUnit="nm",
+        PhysicalSizeY=5.0,
+        PhysicalSizeYUnit="nm",
+        PhysicalSizeZ=0.05,
+        PhysicalSizeZUnit="µm",
+        Channel={"Name": ["DAPI", "GFP"]},
+    )
     image = nd.read(path)
     assert image.axes == "zcyx" and image.space == "zyx" and image.lazy
     assert image.spacing == (0.05, 5.0, 4.0) and image.units == ("micrometer", "nanometer", "nanometer")
@@ -34,8 +44,13 @@ def test_ome_tiff_spacing_units_and_channels(tmp_path) -> None:
 
 def test_imagej_hyperstack(tmp_path) -> None:
     data = RNG.integers(0, 255, (2, 3, 32, 40), np.uint8)
-    tifffile.imwrite(tmp_path / "a.tif", data, imagej=True, resolution=(1 / 0.25, 1 / 0.5),
-                     metadata={"axes": "TZYX", "spacing": 2.0, "unit": "um", "finterval": 0.1})
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        data,
+        imagej=True,
+        resolution=(1 / 0.25, 1 / 0.5),
+        metadata={"axes": "TZYX", "spacing": 2.0, "unit": "um", "finterval": 0.1},
+    )
     image = nd.read(tmp_path / "a.tif")
     assert image.axes == "tzyx"
     assert image.spacing == pytest.approx((0.1, 2.0, 0.5, 0.25))
@@ -131,8 +146,14 @@ def test_given_axes_spacing_and_units_win(tmp_path) -> None:
 
 
 def test_an_opened_file_goes_into_extract_as_it_is(tmp_path) -> None:
-    path = make_ome(tmp_path / "a.ome.tif", RNG.integers(0, 255, (2, 32, 32), np.uint8), "ZYX", PhysicalSizeX=2.0,
-                    PhysicalSizeY=2.0, PhysicalSizeZ=8.0)
+    path = make_ome(
+        tmp_path / "a.ome.tif",
+        RNG.integers(0, 255, (2, 32, 32), np.uint8),
+        "ZYX",
+        PhysicalSizeX=2.0,
+        PhysicalSizeY=2.0,
+        PhysicalSizeZ=8.0,
+    )
     features = nd.extract(nd.read(path), backbone="random-projection-cnx-tiny")
     assert features.spacing == (8.0, 2.0, 2.0) and features.units == ("micrometer",) * 3
     with pytest.raises(InputError, match="read"):
@@ -181,8 +202,17 @@ def test_other_content_is_refused(tmp_path, content) -> None:
 
 @pytest.mark.parametrize("compression", [1, 8])
 def test_a_header_of_a_million_million_pixels_is_refused(tmp_path, compression) -> None:
-    tags = [(256, 4, 1_000_000), (257, 4, 1_000_000), (258, 3, 8), (259, 3, compression), (262, 3, 1), (273, 4, 8), (277, 3, 1),
-            (278, 4, 1_000_000), (279, 4, 100)]
+    tags = [
+        (256, 4, 1_000_000),
+        (257, 4, 1_000_000),
+        (258, 3, 8),
+        (259, 3, compression),
+        (262, 3, 1),
+        (273, 4, 8),
+        (277, 3, 1),
+        (278, 4, 1_000_000),
+        (279, 4, 100),
+    ]
     body = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
     (tmp_path / "a.tif").write_bytes(struct.pack("<2sHI", b"II", 42, 8) + struct.pack("<H", len(tags)) + body + b"\0" * 200)
     with pytest.raises(FileFormatError, match=r"a\.tif"):

@@ -88,8 +88,9 @@ def test_folder_of_stacks_is_a_time_series(tmp_path) -> None:
 
 def test_spacing_of_the_files_is_kept(tmp_path) -> None:
     for i in range(2):
-        tifffile.imwrite(tmp_path / f"{i}.tif", np.zeros((8, 9), np.uint16), imagej=True, resolution=(2, 2),
-                         metadata={"unit": "um"})
+        tifffile.imwrite(
+            tmp_path / f"{i}.tif", np.zeros((8, 9), np.uint16), imagej=True, resolution=(2, 2), metadata={"unit": "um"}
+        )
     image = nd.read(tmp_path)
     assert image.spacing == (1.0, 0.5, 0.5) and image.units == ("pixel", "micrometer", "micrometer")
 
@@ -116,13 +117,16 @@ def _png_header(width: int, height: int, depth: int, colour: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk)) + b"\0" * 30
 
 
-@pytest.mark.parametrize(("content", "match"), [
-    (b"", "empty"),
-    (b"\x89PNG\r\n\x1a\n", "cannot be read"),
-    (_png_header(1_000_000, 1_000_000, 8, 0), "cannot be read"),
-    (_png_header(64, 64, 16, 2), "16 bits"),
-    (_png_header(64, 64, 8, 0), "cannot be read"),
-])
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        (b"", "empty"),
+        (b"\x89PNG\r\n\x1a\n", "cannot be read"),
+        (_png_header(1_000_000, 1_000_000, 8, 0), "cannot be read"),
+        (_png_header(64, 64, 16, 2), "16 bits"),
+        (_png_header(64, 64, 8, 0), "cannot be read"),
+    ],
+)
 def test_hostile_pictures(tmp_path, content, match) -> None:
     (tmp_path / "a.png").write_bytes(content)
     with pytest.raises(FileFormatError, match=match):

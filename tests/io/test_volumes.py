@@ -89,8 +89,13 @@ def test_damaged_nifti(tmp_path, nibabel) -> None:
     empty = bytearray(whole)
     empty[42:44] = np.array([0], np.int16).tobytes()
     for name, content in (
-        ("cut.nii", whole[:2000]), ("head.nii", whole[:100]), ("huge.nii", bytes(huge)), ("no.nii", b"x" * 500),
-        ("empty.nii", bytes(empty)), ("huge.nii.gz", gzip.compress(bytes(huge))), ("no.nii.gz", b"\x1f\x8b\x08x"),
+        ("cut.nii", whole[:2000]),
+        ("head.nii", whole[:100]),
+        ("huge.nii", bytes(huge)),
+        ("no.nii", b"x" * 500),
+        ("empty.nii", bytes(empty)),
+        ("huge.nii.gz", gzip.compress(bytes(huge))),
+        ("no.nii.gz", b"\x1f\x8b\x08x"),
     ):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(FileFormatError, match=name):
@@ -150,8 +155,13 @@ def test_damaged_hdf5(tmp_path, h5py) -> None:
 
 def test_nrrd_of_the_allen_atlas(tmp_path, nrrd) -> None:
     ids = RNG.integers(0, 2**32 - 1, (5, 6, 7), np.uint32)
-    header = {"space": "left-posterior-superior", "space directions": np.diag([25.0, 25.0, 50.0]),
-              "space origin": [1.0, 2.0, 3.0], "space units": ["microns"] * 3, "encoding": "gzip"}
+    header = {
+        "space": "left-posterior-superior",
+        "space directions": np.diag([25.0, 25.0, 50.0]),
+        "space origin": [1.0, 2.0, 3.0],
+        "space units": ["microns"] * 3,
+        "encoding": "gzip",
+    }
     nrrd.write(str(tmp_path / "annotation_25.nrrd"), ids, header)
     image = nd.read(tmp_path / "annotation_25.nrrd")
     assert image.kind == "labels" and image.spacing == (50.0, 25.0, 25.0) and image.units == ("micrometer",) * 3
@@ -172,8 +182,11 @@ def test_nrrd_headers_do_not_reach_into_other_folders(tmp_path, nrrd, target) ->
 
 def test_damaged_nrrd(tmp_path, nrrd) -> None:
     head = "NRRD0004\ntype: uint8\nencoding: raw\n"
-    for name, text in (("no.nrrd", "hello"), ("huge.nrrd", head + "dimension: 3\nsizes: 9999 9999 9999\n\n"),
-                       ("zero.nrrd", head + "dimension: 2\nsizes: 0 4\n\n")):
+    for name, text in (
+        ("no.nrrd", "hello"),
+        ("huge.nrrd", head + "dimension: 3\nsizes: 9999 9999 9999\n\n"),
+        ("zero.nrrd", head + "dimension: 2\nsizes: 0 4\n\n"),
+    ):
         (tmp_path / name).write_text(text)
         with pytest.raises(FileFormatError, match=name):
             nd.read(tmp_path / name)
@@ -204,8 +217,9 @@ def test_ome_zarr_round_trip(tmp_path) -> None:
         nd.read(path)
 
 
-@pytest.mark.parametrize(("name", "package"), [
-    ("a.nii", "nibabel"), ("a.h5", "h5py"), ("a.nrrd", "pynrrd"), ("a.zarr", "ome-zarr")])
+@pytest.mark.parametrize(
+    ("name", "package"), [("a.nii", "nibabel"), ("a.h5", "h5py"), ("a.nrrd", "pynrrd"), ("a.zarr", "ome-zarr")]
+)
 def test_a_missing_package_is_named_with_its_command(tmp_path, monkeypatch, name, package) -> None:
     import importlib
 

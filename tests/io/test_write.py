@@ -18,9 +18,18 @@ TYPES = [np.bool_, np.uint8, np.int8, np.uint16, np.int32, np.uint32, np.float16
 
 
 @pytest.mark.parametrize("dtype", TYPES)
-@pytest.mark.parametrize(("axes", "shape"), [
-    ("yx", (20, 30)), ("zyx", (3, 20, 30)), ("tyx", (3, 20, 30)), ("tzcyx", (2, 3, 2, 20, 30)), ("zcyx", (3, 4, 20, 30)),
-    ("yxs", (20, 30, 3)), ("zyxs", (2, 20, 30, 3))])
+@pytest.mark.parametrize(
+    ("axes", "shape"),
+    [
+        ("yx", (20, 30)),
+        ("zyx", (3, 20, 30)),
+        ("tyx", (3, 20, 30)),
+        ("tzcyx", (2, 3, 2, 20, 30)),
+        ("zcyx", (3, 4, 20, 30)),
+        ("yxs", (20, 30, 3)),
+        ("zyxs", (2, 20, 30, 3)),
+    ],
+)
 def test_ome_tiff_round_trip(tmp_path, dtype, axes, shape) -> None:
     data = (RNG.random(shape) * (1 if dtype == np.bool_ else 100)).astype(dtype)
     count = len(axes.replace("c", "").replace("s", ""))
@@ -133,15 +142,18 @@ def test_a_file_made_meanwhile_is_kept(tmp_path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 
 
-@pytest.mark.parametrize(("name", "data", "match"), [
-    ("a.xyz", np.zeros((4, 4)), r"ends in \.xyz"),
-    ("missing/a.tif", np.zeros((4, 4)), "does not exist"),
-    ("a.tif", np.zeros((0, 4)), "at least one pixel"),
-    ("a.tif", np.array([["x"]]), "plain numbers"),
-    ("a.png", np.zeros((3, 4, 4), np.uint8), "one plane"),
-    ("a.png", np.full((4, 4), 7.0), "one plane"),
-    ("a.csv", np.zeros((4, 4)), "neither rows nor columns"),
-])
+@pytest.mark.parametrize(
+    ("name", "data", "match"),
+    [
+        ("a.xyz", np.zeros((4, 4)), r"ends in \.xyz"),
+        ("missing/a.tif", np.zeros((4, 4)), "does not exist"),
+        ("a.tif", np.zeros((0, 4)), "at least one pixel"),
+        ("a.tif", np.array([["x"]]), "plain numbers"),
+        ("a.png", np.zeros((3, 4, 4), np.uint8), "one plane"),
+        ("a.png", np.full((4, 4), 7.0), "one plane"),
+        ("a.csv", np.zeros((4, 4)), "neither rows nor columns"),
+    ],
+)
 def test_what_does_not_fit_is_refused_before_writing(tmp_path, name, data, match) -> None:
     with pytest.raises(InputError, match=match):
         nd.write(tmp_path / name, data)
@@ -177,11 +189,17 @@ def test_features_round_trip(tmp_path) -> None:
         read_features(tmp_path / "other.zarr")
 
 
-@pytest.mark.parametrize(("options", "match"), [
-    ({"units": "parsnip"}, "parsnip"), ({"units": ("nm", "nm", "parsnip")}, "parsnip"), ({"spacing": 0}, "above 0"),
-    ({"spacing": (50, -4, 4)}, "above 0"), ({"spacing": (1, float("nan"), 1)}, "above 0"),
-    ({"spacing": (1, 2, 3, 4, 5)}, "3 values"),
-])
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"units": "parsnip"}, "parsnip"),
+        ({"units": ("nm", "nm", "parsnip")}, "parsnip"),
+        ({"spacing": 0}, "above 0"),
+        ({"spacing": (50, -4, 4)}, "above 0"),
+        ({"spacing": (1, float("nan"), 1)}, "above 0"),
+        ({"spacing": (1, 2, 3, 4, 5)}, "3 values"),
+    ],
+)
 def test_senseless_spacing_and_units_of_a_person_are_refused(tmp_path, options, match) -> None:
     stack = np.zeros((3, 8, 9), np.uint8)
     with pytest.raises(InputError, match=match):

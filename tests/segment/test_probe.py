@@ -74,8 +74,11 @@ def as_mapping(scribbles):
     return {0: scribbles[0]}
 
 
-@pytest.mark.parametrize("form", [da.from_array, as_mapping, lambda s: s.astype(np.float32), lambda s: s.tolist()],
-                         ids=["dask", "mapping", "float", "list"])
+@pytest.mark.parametrize(
+    "form",
+    [da.from_array, as_mapping, lambda s: s.astype(np.float32), lambda s: s.tolist()],
+    ids=["dask", "mapping", "float", "list"],
+)
 def test_scribbles_of_every_form_train_the_same_probe(form):
     features, truth = striped_map()
     scribbles = strokes(truth)
@@ -117,8 +120,15 @@ class CountingArray:
 def test_only_painted_planes_are_read_for_training():
     features, truth = striped_map(planes=5)
     counting = CountingArray(features.array)
-    on_disk = FeatureMap(array=counting, backbone="array", revision="unknown", stride=2, first_centre=0.5,
-                         image_shape=features.image_shape, world_from_pixel=np.eye(4))
+    on_disk = FeatureMap(
+        array=counting,
+        backbone="array",
+        revision="unknown",
+        stride=2,
+        first_centre=0.5,
+        image_shape=features.image_shape,
+        world_from_pixel=np.eye(4),
+    )
     probe = Probe().fit(on_disk, {3: strokes(truth)[0]})
     assert counting.reads == [3]
     probe.predict(on_disk, lazy=True)[1].compute()
@@ -188,14 +198,18 @@ def test_nothing_labelled_is_refused():
         Probe().fit(features, np.zeros(truth.shape, int))
 
 
-@pytest.mark.parametrize("scribbles, problem", [
-    (np.ones((3, 24, 31), int), "shape"),
-    (np.ones((24, 32), int), "shape"),
-    ({7: np.ones((24, 32), int)}, "plane 7"),
-    ({0: np.ones((24, 30), int)}, "shape"),
-    (np.full((3, 24, 32), 0.5), "whole numbers"),
-    (np.full((3, 24, 32), -1), "negative"),
-], ids=["other-width", "flat-for-a-stack", "no-such-plane", "other-plane-width", "fractions", "negative"])
+@pytest.mark.parametrize(
+    "scribbles, problem",
+    [
+        (np.ones((3, 24, 31), int), "shape"),
+        (np.ones((24, 32), int), "shape"),
+        ({7: np.ones((24, 32), int)}, "plane 7"),
+        ({0: np.ones((24, 30), int)}, "shape"),
+        (np.full((3, 24, 32), 0.5), "whole numbers"),
+        (np.full((3, 24, 32), -1), "negative"),
+    ],
+    ids=["other-width", "flat-for-a-stack", "no-such-plane", "other-plane-width", "fractions", "negative"],
+)
 def test_scribbles_that_do_not_fit_are_refused(scribbles, problem):
     features, _ = striped_map()
     with pytest.raises(InputError, match=problem):

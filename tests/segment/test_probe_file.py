@@ -52,26 +52,30 @@ def test_an_unchanged_file_loads(tmp_path: Path):
     assert Probe.load(rewritten(tmp_path / "probe.npz")).classes_ == (1, 2)
 
 
-@pytest.mark.parametrize("changes", [
-    {"format": "something else"},
-    {"version": 99},
-    {"head": "forest", "head__codes": np.array([0.5])},
-    {"classes": [2, 1]},
-    {"classes": [1, 2, 3]},
-    {"classes": "many"},
-    {"fallback": True},
-    {"signature": {"backbone": "array"}},
-    {"settings": {"C": 1.0, "colour": "red"}},
-    {"settings": {"C": -1.0, "class_weight": None}},
-    {"mean": np.zeros(4, np.float32)},
-    {"mean": np.full(5, np.nan, np.float32)},
-    {"scale": np.zeros(5, np.float32)},
-    {"scale": None},
-    {"offset": np.zeros((2, 2), np.float32)},
-    {"head__landmarks": np.zeros((3, 7), np.float32)},
-    {"head__weights": np.zeros((3, 2), np.float32)},
-    {"head__gamma": np.array("wide")},
-], ids=lambda changes: "-".join(changes))
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"format": "something else"},
+        {"version": 99},
+        {"head": "forest", "head__codes": np.array([0.5])},
+        {"classes": [2, 1]},
+        {"classes": [1, 2, 3]},
+        {"classes": "many"},
+        {"fallback": True},
+        {"signature": {"backbone": "array"}},
+        {"settings": {"C": 1.0, "colour": "red"}},
+        {"settings": {"C": -1.0, "class_weight": None}},
+        {"mean": np.zeros(4, np.float32)},
+        {"mean": np.full(5, np.nan, np.float32)},
+        {"scale": np.zeros(5, np.float32)},
+        {"scale": None},
+        {"offset": np.zeros((2, 2), np.float32)},
+        {"head__landmarks": np.zeros((3, 7), np.float32)},
+        {"head__weights": np.zeros((3, 2), np.float32)},
+        {"head__gamma": np.array("wide")},
+    ],
+    ids=lambda changes: "-".join(changes),
+)
 def test_wrong_content_is_refused(changes, tmp_path: Path):
     with pytest.raises(FileFormatError):
         Probe.load(rewritten(tmp_path / "probe.npz", **changes))

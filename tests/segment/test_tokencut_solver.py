@@ -25,8 +25,15 @@ def dense_matrix(unit, tau, weighting):
 
 @pytest.mark.parametrize(
     ("storage", "weighting"),
-    [("dense", "binary"), ("sparse", "binary"), ("bits", "binary"), ("streamed", "binary"),
-     ("dense", "cosine"), ("sparse", "cosine"), ("streamed", "cosine")],
+    [
+        ("dense", "binary"),
+        ("sparse", "binary"),
+        ("bits", "binary"),
+        ("streamed", "binary"),
+        ("dense", "cosine"),
+        ("sparse", "cosine"),
+        ("streamed", "cosine"),
+    ],
 )
 @pytest.mark.parametrize("n", [203, 520])
 def test_products_and_degrees_are_those_of_the_matrix(storage, weighting, n, monkeypatch):

@@ -163,10 +163,17 @@ def test_impossible_options_are_refused_in_three_parts(options):
     assert all((caught.value.problem, caught.value.expected, caught.value.action))
 
 
-@pytest.mark.parametrize(("options", "match"), [
-    ({"rng": -1}, "rng=-1"), ({"rng": 0.5}, "rng=0.5"), ({"size": 12.5}, "size=12.5"), ({"size": (64, 64, 64)}, "size="),
-    ({"size": "big"}, "size='big'"), ({"planes": 2.5}, "planes=2.5"),
-])
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"rng": -1}, "rng=-1"),
+        ({"rng": 0.5}, "rng=0.5"),
+        ({"size": 12.5}, "size=12.5"),
+        ({"size": (64, 64, 64)}, "size="),
+        ({"size": "big"}, "size='big'"),
+        ({"planes": 2.5}, "planes=2.5"),
+    ],
+)
 def test_numbers_that_are_not_whole_are_refused_with_what_to_write(options, match) -> None:
     with pytest.raises(InputError, match=match) as caught:
         nd.synthetic.em(**options)

@@ -29,8 +29,9 @@ def add_other(model: Any) -> None:
     model.add_image(other.astype(np.uint8), name="other")
 
 
-def test_mask_settings_changed_while_a_cut_is_solved_count(panel_of: Open, finish: Finish, model: Any, qtbot: Any,
-                                                           monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mask_settings_changed_while_a_cut_is_solved_count(
+    panel_of: Open, finish: Finish, model: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     entered, go = threading.Event(), threading.Event()
     real = discovery.tokencut_steps
 
@@ -147,12 +148,13 @@ def test_boxes_and_eigenvector_are_in_the_script_once_asked_for(panel_of: Open, 
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (2, 3, 64, 64)])
-def test_the_script_places_boxes_of_images_with_other_axes(shape: tuple[int, ...], panel_of: Open, finish: Finish,
-                                                           model: Any) -> None:
+def test_the_script_places_boxes_of_images_with_other_axes(
+    shape: tuple[int, ...], panel_of: Open, finish: Finish, model: Any
+) -> None:
     model.layers.clear()
     data = np.full(shape, 100, np.uint8) + np.random.default_rng(4).integers(0, 5, shape).astype(np.uint8)
     data[..., 20:44, 24:48] += 60
-    model.add_image(data, name="stack", scale=(3.0, 2.0, 0.5, 0.5)[-len(shape):])
+    model.add_image(data, name="stack", scale=(3.0, 2.0, 0.5, 0.5)[-len(shape) :])
     model.dims.set_point(0, 3)
     panel = panel_of(DiscoverPanel)
     panel.setValue(PLAIN)

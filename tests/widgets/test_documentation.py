@@ -36,15 +36,17 @@ def test_else_the_page_of_the_checkout_and_else_nothing(described: Message, tmp_
 
 
 @pytest.mark.parametrize("url", ["https://example.org/docs", ""])
-def test_the_panel_shows_a_button_where_there_is_something_to_open(url: str, panel_of: Callable[[type], Any],
-                                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_panel_shows_a_button_where_there_is_something_to_open(
+    url: str, panel_of: Callable[[type], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(panel, "documentation_url", lambda: url)
     assert panel_of(FeaturesPanel).docs_button.isHidden() == (not url)
 
 
 @pytest.mark.parametrize("opens", [True, False])
-def test_the_button_opens_it_or_says_where_it_is(opens: bool, panel_of: Callable[[type], Any],
-                                                 monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_button_opens_it_or_says_where_it_is(
+    opens: bool, panel_of: Callable[[type], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     opened: list[str] = []
 
     def open_url(url: Any) -> bool:

@@ -44,8 +44,9 @@ def test_a_panel_opens_though_its_level_is_gone(panel_of: Open, model: Any) -> N
     assert again.run_button.isEnabled()
 
 
-def test_a_layer_that_cannot_be_read_is_a_reason_not_an_exception(panel_of: Open, model: Any,
-                                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_layer_that_cannot_be_read_is_a_reason_not_an_exception(
+    panel_of: Open, model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: Any, **__: Any) -> Any:
         raise InputError("Layer 'x' is odd", "another", "Choose another")
 

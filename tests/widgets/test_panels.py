@@ -45,8 +45,11 @@ def test_a_panel_fits_a_narrow_dock(kind: type, dock: Open) -> None:
 def test_every_control_says_what_it_does(kind: type, panel_of: Open) -> None:
     panel = panel_of(kind)
     own = [w for w in panel.findChildren(QWidget) if isinstance(w, QAbstractButton | QComboBox) and w.isEnabled()]
-    silent = [w.text() if isinstance(w, QAbstractButton) else w.accessibleName() for w in own
-              if not w.toolTip() and not w.objectName().startswith("qt_") and w.parent().objectName() != "qt_spinbox"]
+    silent = [
+        w.text() if isinstance(w, QAbstractButton) else w.accessibleName()
+        for w in own
+        if not w.toolTip() and not w.objectName().startswith("qt_") and w.parent().objectName() != "qt_spinbox"
+    ]
     assert not silent
     assert panel.help_text
     assert panel.summary
@@ -229,8 +232,9 @@ def test_panels_share_how_features_are_made(panel_of: Open, model: Any) -> None:
     assert "384 numbers" in discover.features.estimate.text()
 
 
-def test_a_backbone_that_is_not_here_says_what_it_needs(panel_of: Open, finish: Finish, model: Any,
-                                                        monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_backbone_that_is_not_here_says_what_it_needs(
+    panel_of: Open, finish: Finish, model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from napari_dinov3.backbones import download
 
     here = {"dinov3-vits16": Readiness(False, "torch missing: pip install it")}
@@ -255,8 +259,9 @@ def test_a_backbone_that_is_not_here_says_what_it_needs(panel_of: Open, finish: 
     assert panel.run_button.isEnabled()
 
 
-def test_a_cancelled_run_says_how_many_planes_are_labelled(panel_of: Open, finish: Finish, model: Any, qtbot: Any,
-                                                          monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cancelled_run_says_how_many_planes_are_labelled(
+    panel_of: Open, finish: Finish, model: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     entered, go = threading.Event(), threading.Event()
     real = Probe.predict_plane
 
@@ -304,8 +309,12 @@ def test_scribbles_become_labels_and_the_next_run_replaces_them(dock: Open, fini
     panel.new_scribbles()
     assert viewer.layers.selection.active.mode == "paint"
     paint(viewer)
-    viewer.add_labels((np.asarray(viewer.layers["stack"].data) > 130).astype(np.uint8), name="truth",
-                      scale=(2, 0.5, 0.5), units=("um", "um", "um"))
+    viewer.add_labels(
+        (np.asarray(viewer.layers["stack"].data) > 130).astype(np.uint8),
+        name="truth",
+        scale=(2, 0.5, 0.5),
+        units=("um", "um", "um"),
+    )
     panel.reference.setValue("truth")
     panel.setValue({"uncertainty": True, "head": "linear"})
     panel.run()

@@ -38,8 +38,9 @@ def truth(viewer: Any) -> Any:
     return viewer.add_labels((np.asarray(viewer.layers["stack"].data) > 130).astype(np.uint8), name="truth", **PLACE)
 
 
-def test_paint_in_the_labels_while_a_run_fills_them_stays(panel_of: Open, finish: Finish, model: Any, qtbot: Any,
-                                                          monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paint_in_the_labels_while_a_run_fills_them_stays(
+    panel_of: Open, finish: Finish, model: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     go, real = threading.Event(), Probe.predict_plane
 
     def slow(self: Any, features: Any, plane: int) -> Any:

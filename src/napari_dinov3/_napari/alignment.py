@@ -67,8 +67,14 @@ def place_of(source: Source) -> tuple[str, ...]:
     """Tell what two results must share if one may take the place of the other: layer, place, shape and colour."""
     placement, planes = source.placement, source.planes
     words = (placement.layer_id, placement.stack, placement.fixed, planes.shape, planes.rgb)
-    return (*map(str, words), *(str(np.asarray(value).tolist()) for name, value in placement.pixel_transform().items()
-                                if name not in ("units", "axis_labels")))
+    return (
+        *map(str, words),
+        *(
+            str(np.asarray(value).tolist())
+            for name, value in placement.pixel_transform().items()
+            if name not in ("units", "axis_labels")
+        ),
+    )
 
 
 def align_steps(planes: Planes, config: AlignConfig) -> Job[tuple[StackAlignment, Any]]:
@@ -90,9 +96,12 @@ def align_steps(planes: Planes, config: AlignConfig) -> Job[tuple[StackAlignment
     if len(planes) < 2:
         raise InputError(f"{planes.name!r} has one plane", "a stack of two or more", "Choose a stack")
     alignment = yield from part_of(
-        align_stack_steps(planes, model=config.model, backbone=config.backbone, reach=config.reach, rotation=config.rotation,
-                          drift=config.drift),
-        start=0, span=80, total=100,
+        align_stack_steps(
+            planes, model=config.model, backbone=config.backbone, reach=config.reach, rotation=config.rotation, drift=config.drift
+        ),
+        start=0,
+        span=80,
+        total=100,
     )
     aligned = yield from part_of(resample_steps(alignment, planes), start=80, span=20, total=100)
     return alignment, aligned

@@ -66,8 +66,13 @@ class Discovery:
 
 def masks_line(placement: Placement) -> str:
     """Write how masks are added."""
-    return script.add_line("labels", "cut.masks.astype('uint8')", name=f"{placement.name} discovered", placement=placement,
-                           transform=placement.pixel_transform())
+    return script.add_line(
+        "labels",
+        "cut.masks.astype('uint8')",
+        name=f"{placement.name} discovered",
+        placement=placement,
+        transform=placement.pixel_transform(),
+    )
 
 
 def box_lines(placement: Placement) -> list[str]:
@@ -80,15 +85,27 @@ def box_lines(placement: Placement) -> list[str]:
     return [
         f"boxes = [[({corner}) for row, col in ((r0, c0), (r0, c1), (r1, c1), (r1, c0))]",
         "         for plane, found in enumerate(cut.boxes) for r0, c0, r1, c1 in found - 0.5]",
-        script.add_line("shapes", "boxes", name=f"{placement.name} boxes", placement=shapes_only,
-                        transform=placement.pixel_transform(), **BOX_LOOK),
+        script.add_line(
+            "shapes",
+            "boxes",
+            name=f"{placement.name} boxes",
+            placement=shapes_only,
+            transform=placement.pixel_transform(),
+            **BOX_LOOK,
+        ),
     ]
 
 
 def vector_line(placement: Placement, stride: float) -> str:
     """Write how the map that was split is added."""
-    return script.add_line("image", "cut.eigenvectors[..., 0]", name=f"{placement.name} eigenvector", placement=placement,
-                           transform=placement.patch_transform(stride, (stride - 1) / 2), **VECTOR_LOOK)
+    return script.add_line(
+        "image",
+        "cut.eigenvectors[..., 0]",
+        name=f"{placement.name} eigenvector",
+        placement=placement,
+        transform=placement.patch_transform(stride, (stride - 1) / 2),
+        **VECTOR_LOOK,
+    )
 
 
 def mask_options(config: TokenCutConfig) -> dict[str, Any]:

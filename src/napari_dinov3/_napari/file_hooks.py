@@ -84,8 +84,13 @@ def _write(path: str, data: Any, attributes: Mapping[str, Any], kind: Kind) -> P
     space = [at for at, axis in enumerate(axes) if axis != "c"]
     keep = [*space, ndim]
     image = ImageFile(
-        levels=levels[:1], axes=axes + "s" * rgb, spacing=tuple(float(np.linalg.norm(matrix[:-1, at])) for at in space),
-        units=tuple(units[at] for at in space), name=str(attributes.get("name", "layer")), path=Path(path), kind=kind,
+        levels=levels[:1],
+        axes=axes + "s" * rgb,
+        spacing=tuple(float(np.linalg.norm(matrix[:-1, at])) for at in space),
+        units=tuple(units[at] for at in space),
+        name=str(attributes.get("name", "layer")),
+        path=Path(path),
+        kind=kind,
         placement=matrix[np.ix_(keep, keep)],
     )
     record = (attributes.get("metadata") or {}).get(KEY)
@@ -99,7 +104,9 @@ def _axes(labels: Sequence[str], ndim: int) -> str:
     if named and "".join(letters) == "".join(sorted(letters, key="tzcyx".index)):
         return "".join(letters)
     if ndim > 4:
-        raise InputError(f"A layer with {ndim} axes called {tuple(labels)}",
-                         "axes out of t, z, c, y, x in this order",
-                         "Name them in the layer's axis labels, or save a part")
+        raise InputError(
+            f"A layer with {ndim} axes called {tuple(labels)}",
+            "axes out of t, z, c, y, x in this order",
+            "Name them in the layer's axis labels, or save a part",
+        )
     return "tzyx"[-ndim:]

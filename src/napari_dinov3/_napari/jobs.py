@@ -75,8 +75,14 @@ def request_features(session: Session, viewer: Any, layer: Any, config: ExtractC
     """
     point = world_point(viewer)
     source = read_layer(layer, point=point, level=config.level)
-    key = session.key(layer, source.placement, backbone=config.backbone, stride=config.stride, level=config.level,
-                      percentiles=config.percentiles)
+    key = session.key(
+        layer,
+        source.placement,
+        backbone=config.backbone,
+        stride=config.stride,
+        level=config.level,
+        percentiles=config.percentiles,
+    )
     return FeatureRequest(source, key, config, plane_at(source, point))
 
 
@@ -88,8 +94,14 @@ def features_steps(session: Session, request: FeatureRequest) -> Job[FeatureMap]
         return found
     config = request.config
     features = yield from extract_steps(
-        request.source.planes, backbone=config.backbone, stride=config.stride, percentiles=config.percentiles,
-        tile_size=config.tile_size, batch_size=config.batch_size, memory_gb=config.memory_gb, folder=config.folder,
+        request.source.planes,
+        backbone=config.backbone,
+        stride=config.stride,
+        percentiles=config.percentiles,
+        tile_size=config.tile_size,
+        batch_size=config.batch_size,
+        memory_gb=config.memory_gb,
+        folder=config.folder,
     )
     session.keep(request.key, features)
     return features
@@ -152,4 +164,3 @@ def estimate_features(planes: Planes, config: ExtractConfig) -> FeatureEstimate:
     grid = (grid_length(rows, stride), grid_length(cols, stride))
     on_disk = count * grid[0] * grid[1] * dim * 4 > config.memory_gb * 1e9 * MAP_SHARE
     return FeatureEstimate(facts.name, stride, grid, count, dim, on_disk)
-

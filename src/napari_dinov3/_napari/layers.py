@@ -193,20 +193,26 @@ def read_companion(layer: Any, image: Source) -> Source:
     point = _corner_worlds(image.placement, np.zeros((1, 3)))[0]
     source = read_layer(layer, point=point.tolist(), stack_axis=along)
     if source.planes.shape != image.planes.shape:
-        raise InputError(f"Layer {layer.name!r} has shape {source.planes.shape}",
-                         f"{image.planes.shape}, as layer {image.placement.name!r}",
-                         "Choose or make a layer of the image's shape")
+        raise InputError(
+            f"Layer {layer.name!r} has shape {source.planes.shape}",
+            f"{image.planes.shape}, as layer {image.placement.name!r}",
+            "Choose or make a layer of the image's shape",
+        )
     off = _pixels_off(source, image)
     elsewhere = [axis for axis, _ in image.placement.fixed if axis >= max(0, missing) and off[axis - image.placement.ndim] > 0.5]
     if elsewhere:
         name = image.placement.axis_labels[elsewhere[0]]
-        raise InputError(f"Layer {layer.name!r} holds nothing at this position of the slider of axis {name}",
-                         f"a layer that lies where {image.placement.name!r} is read",
-                         "Move the slider to where the layer was made, or make a new layer here")
+        raise InputError(
+            f"Layer {layer.name!r} holds nothing at this position of the slider of axis {name}",
+            f"a layer that lies where {image.placement.name!r} is read",
+            "Move the slider to where the layer was made, or make a new layer here",
+        )
     if np.any(off > 0.5):
-        raise InputError(f"Layer {layer.name!r} lies up to {off.max():.4g} pixels away from {image.placement.name!r}",
-                         "a layer in the same place: scale, translate, rotate and affine of the image",
-                         "Copy the image's transform to it, or choose another layer")
+        raise InputError(
+            f"Layer {layer.name!r} lies up to {off.max():.4g} pixels away from {image.placement.name!r}",
+            "a layer in the same place: scale, translate, rotate and affine of the image",
+            "Copy the image's transform to it, or choose another layer",
+        )
     return source
 
 
@@ -260,12 +266,16 @@ def _level(layer: Any, level: int) -> tuple[Any, npt.NDArray[np.float64]]:
     multiscale = bool(getattr(layer, "multiscale", False))
     count = len(layer.data) if multiscale else 1
     if not 0 <= level < count:
-        raise InputError(f"Level {level} of layer {layer.name!r}", f"a layer with {count} level(s) counts 0..{count - 1}",
-                         "Choose one of these levels")
+        raise InputError(
+            f"Level {level} of layer {layer.name!r}",
+            f"a layer with {count} level(s) counts 0..{count - 1}",
+            "Choose one of these levels",
+        )
     if not multiscale:
         if not hasattr(layer.data, "dtype"):
-            raise InputError(f"Layer {layer.name!r} is of type {type(layer).__name__}", "an Image or Labels layer",
-                             "Choose an image")
+            raise InputError(
+                f"Layer {layer.name!r} is of type {type(layer).__name__}", "an Image or Labels layer", "Choose an image"
+            )
         return layer.data, np.ones(layer.ndim)
     finest, data = layer.data[0], layer.data[level]
     return data, np.array([a / b for a, b in zip(finest.shape, data.shape, strict=True)][: layer.ndim])
@@ -275,8 +285,9 @@ def _stack_axis(labels: tuple[str, ...], shape: Sequence[int], ndim: int, name: 
     leading = range(ndim - 2)
     if wanted is not None:
         if wanted not in leading:
-            raise InputError(f"stack_axis={wanted} of layer {name!r}", f"one of {list(leading)}",
-                             "Choose an axis before the rows")
+            raise InputError(
+                f"stack_axis={wanted} of layer {name!r}", f"one of {list(leading)}", "Choose an axis before the rows"
+            )
         return wanted
     free = [axis for axis in leading if labels[axis].lower() not in _CHANNEL_LABELS]
     named = [axis for axis in free if labels[axis].lower() in _DEPTH_LABELS]
@@ -284,20 +295,31 @@ def _stack_axis(labels: tuple[str, ...], shape: Sequence[int], ndim: int, name: 
     return next((choice[-1] for choice in (named, several, free) if choice), None)
 
 
-def _place(layer: Any, labels: tuple[str, ...], stack: int | None, fixed: tuple[tuple[int, int], ...],
-           zoom: npt.NDArray[np.float64]) -> Placement:
+def _place(
+    layer: Any, labels: tuple[str, ...], stack: int | None, fixed: tuple[tuple[int, int], ...], zoom: npt.NDArray[np.float64]
+) -> Placement:
     scale, rotate, shear = np.asarray(layer.scale, float), np.asarray(layer.rotate, float), np.asarray(layer.shear, float)
     translate = np.asarray(layer.translate, float) + _linear(scale, rotate, shear) @ ((zoom - 1) / 2)
     axes = "yx" if stack is None else "tyx" if labels[stack].lower() in _TIME_LABELS else "zyx"
     return Placement(
-        name=layer.name, layer_id=layer.unique_id, axes=axes, stack=stack, fixed=fixed, scale=scale * zoom, translate=translate,
-        rotate=rotate, shear=shear, affine=np.asarray(layer.affine.affine_matrix, float), units=tuple(layer.units),
+        name=layer.name,
+        layer_id=layer.unique_id,
+        axes=axes,
+        stack=stack,
+        fixed=fixed,
+        scale=scale * zoom,
+        translate=translate,
+        rotate=rotate,
+        shear=shear,
+        affine=np.asarray(layer.affine.affine_matrix, float),
+        units=tuple(layer.units),
         axis_labels=labels,
     )
 
 
-def _linear(scale: npt.NDArray[np.float64], rotate: npt.NDArray[np.float64],
-            shear: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _linear(
+    scale: npt.NDArray[np.float64], rotate: npt.NDArray[np.float64], shear: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
     """Compose rotation, shear and scale the way napari does."""
     from napari.utils.transforms import CompositeAffine
 

@@ -96,6 +96,9 @@ def sample_layers(sample: Sample, **settings: Any) -> list[LayerData]:
     images, masks = (sample.images[0], sample.masks[0]) if single else (sample.images, sample.masks)
     return [
         (images, {"name": sample.name, "rgb": sample.rgb, "metadata": metadata, **place}, "image"),
-        (masks.astype("uint8"), {"name": f"{sample.name} mask", "metadata": metadata, "opacity": 0.4, "visible": False, **place},
-         "labels"),
+        (
+            masks.astype("uint8"),
+            {"name": f"{sample.name} mask", "metadata": metadata, "opacity": 0.4, "visible": False, **place},
+            "labels",
+        ),
     ]

@@ -15,8 +15,9 @@ from napari_dinov3.features.feature_map import FeatureMap
 Kind = Literal["image", "labels", "points", "shapes"]
 
 
-def add_pixels(viewer: Any, placement: Placement, data: Any, *, kind: Kind = "image", name: str, metadata: Mapping[str, Any],
-               **options: Any) -> Any:
+def add_pixels(
+    viewer: Any, placement: Placement, data: Any, *, kind: Kind = "image", name: str, metadata: Mapping[str, Any], **options: Any
+) -> Any:
     """Add a result with one value a pixel.
 
     Parameters
@@ -43,8 +44,17 @@ def add_pixels(viewer: Any, placement: Placement, data: Any, *, kind: Kind = "im
     return _add(viewer, kind, placement.arrange(storable(data, kind)), name, metadata, placement.pixel_transform(), options)
 
 
-def add_patches(viewer: Any, placement: Placement, features: FeatureMap, data: Any, *, kind: Kind = "image", name: str,
-                metadata: Mapping[str, Any], **options: Any) -> Any:
+def add_patches(
+    viewer: Any,
+    placement: Placement,
+    features: FeatureMap,
+    data: Any,
+    *,
+    kind: Kind = "image",
+    name: str,
+    metadata: Mapping[str, Any],
+    **options: Any,
+) -> Any:
     """Add a result with one value a patch; see :func:`add_pixels`.
 
     Parameters
@@ -76,8 +86,9 @@ def selection_kept(viewer: Any) -> Iterator[None]:
         viewer.layers.selection.active = unwrap(active)
 
 
-def empty_labels(viewer: Any, placement: Placement, shape: tuple[int, int, int], *, name: str, metadata: Mapping[str, Any],
-                 **options: Any) -> Any:
+def empty_labels(
+    viewer: Any, placement: Placement, shape: tuple[int, int, int], *, name: str, metadata: Mapping[str, Any], **options: Any
+) -> Any:
     """Add an empty labels layer in the place of an image, to paint on.
 
     Parameters
@@ -90,8 +101,9 @@ def empty_labels(viewer: Any, placement: Placement, shape: tuple[int, int, int],
     return add_pixels(viewer, placement, np.zeros(shape, np.uint8), kind="labels", name=name, metadata=metadata, **options)
 
 
-def add_shapes(viewer: Any, placement: Placement, shapes: Sequence[Any], *, name: str, metadata: Mapping[str, Any],
-               **options: Any) -> Any:
+def add_shapes(
+    viewer: Any, placement: Placement, shapes: Sequence[Any], *, name: str, metadata: Mapping[str, Any], **options: Any
+) -> Any:
     """Add shapes in pixel coordinates of the source.
 
     Parameters
@@ -109,7 +121,14 @@ def storable(data: Any, kind: Kind) -> Any:
     return data.astype(np.uint8) if kind == "labels" and data.dtype == bool else data
 
 
-def _add(viewer: Any, kind: Kind, data: Any, name: str, metadata: Mapping[str, Any], transform: Mapping[str, Any],
-         options: Mapping[str, Any]) -> Any:
+def _add(
+    viewer: Any,
+    kind: Kind,
+    data: Any,
+    name: str,
+    metadata: Mapping[str, Any],
+    transform: Mapping[str, Any],
+    options: Mapping[str, Any],
+) -> Any:
     add = getattr(viewer, f"add_{kind}")
     return add(data, name=free_name(viewer.layers, name), metadata=dict(metadata), **transform, **options)

@@ -129,8 +129,14 @@ def prediction_steps(
 
 
 def show_soft_layers(
-    viewer: Any, owned: Callable[[str], OwnedLayer], request: FeatureRequest, prediction: Prediction, *, probability: bool,
-    uncertainty: bool, metadata: Mapping[str, Any],
+    viewer: Any,
+    owned: Callable[[str], OwnedLayer],
+    request: FeatureRequest,
+    prediction: Prediction,
+    *,
+    probability: bool,
+    uncertainty: bool,
+    metadata: Mapping[str, Any],
 ) -> list[Any]:
     """Show lazy layers with the probability of each class, and with the uncertainty; hidden at first, as they cover the image.
 
@@ -164,8 +170,16 @@ def show_soft_layers(
         wanted.append(("uncertainty", probe.uncertainty(features, lazy=True), "magma"))
     shown = []
     for kind, data, colormap in wanted:
-        add = partial(add_pixels, viewer, placement, data, name=f"{placement.name} {kind}", metadata=metadata, colormap=colormap,
-                      **SOFT_LOOK)
+        add = partial(
+            add_pixels,
+            viewer,
+            placement,
+            data,
+            name=f"{placement.name} {kind}",
+            metadata=metadata,
+            colormap=colormap,
+            **SOFT_LOOK,
+        )
         shown.append(owned(kind).show(placement.arrange(data), belongs_to=request.place, metadata=metadata, add=add))
     return shown
 
@@ -176,11 +190,17 @@ def soft_script(placement: Placement, *, probability: bool, uncertainty: bool) -
     lines = []
     if probability:
         add = script.add_line("image", "soft[:, index]", name=f"{placement.name} probability", colormap="viridis", **words)
-        lines += ["soft = probe.predict_proba(features, lazy=True)", "for index, value in enumerate(probe.classes_):",
-                  f"    {add}.name += f' {{value}}'"]
+        lines += [
+            "soft = probe.predict_proba(features, lazy=True)",
+            "for index, value in enumerate(probe.classes_):",
+            f"    {add}.name += f' {{value}}'",
+        ]
     if uncertainty:
-        lines.append(script.add_line("image", "probe.uncertainty(features, lazy=True)", name=f"{placement.name} uncertainty",
-                                     colormap="magma", **words))
+        lines.append(
+            script.add_line(
+                "image", "probe.uncertainty(features, lazy=True)", name=f"{placement.name} uncertainty", colormap="magma", **words
+            )
+        )
     return lines
 
 
@@ -206,8 +226,11 @@ def report_steps(labels: npt.NDArray[Any], truth: Planes) -> Job[str]:
     classes, its 0 means "not labelled" and counts nowhere.
     """
     if truth.shape != labels.shape:
-        raise InputError(f"Layer {truth.name!r} has shape {truth.shape}", f"{labels.shape}, as the labels",
-                         "Choose reference labels of the same image")
+        raise InputError(
+            f"Layer {truth.name!r} has shape {truth.shape}",
+            f"{labels.shape}, as the labels",
+            "Choose reference labels of the same image",
+        )
     counts = Report((), np.zeros((0, 0), np.int64))
     for plane in range(len(labels)):
         yield Progress(plane, len(labels), f"comparing plane {plane + 1} of {len(labels)}")

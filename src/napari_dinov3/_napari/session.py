@@ -79,8 +79,16 @@ class Session:
         self._features_config: ExtractConfig | None = None
         viewer.layers.events.removed.connect(self._on_removed)
 
-    def key(self, layer: Any, placement: Placement, *, backbone: str = "auto", stride: int | None = None, level: int = 0,
-            **options: Any) -> FeatureKey:
+    def key(
+        self,
+        layer: Any,
+        placement: Placement,
+        *,
+        backbone: str = "auto",
+        stride: int | None = None,
+        level: int = 0,
+        **options: Any,
+    ) -> FeatureKey:
         """Name the feature map of a layer under given settings.
 
         Parameters
@@ -95,7 +103,13 @@ class Session:
         facts = backbone_facts(choose_backbone(backbone)[0])
         self._watch(layer)
         return FeatureKey(
-            layer.unique_id, self.version(layer), level, placement.stack, placement.fixed, facts.name, stride or facts.stride,
+            layer.unique_id,
+            self.version(layer),
+            level,
+            placement.stack,
+            placement.fixed,
+            facts.name,
+            stride or facts.stride,
             tuple(sorted(options.items())),
         )
 

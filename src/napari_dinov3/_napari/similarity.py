@@ -105,8 +105,14 @@ class SimilarityView:
         """Do what a first click in a plane would wait for; for a worker thread."""
         self._unit.get(features, plane)
 
-    def pick(self, request: FeatureRequest, features: FeatureMap, world: Any, *,
-             code: Callable[[SimilarityConfig], str] = lambda config: "") -> SimilarityConfig:
+    def pick(
+        self,
+        request: FeatureRequest,
+        features: FeatureMap,
+        world: Any,
+        *,
+        code: Callable[[SimilarityConfig], str] = lambda config: "",
+    ) -> SimilarityConfig:
         """Show the similarity to the patch at a world position, in the visible plane.
 
         Parameters
@@ -163,12 +169,20 @@ class SimilarityView:
     def _show(self, request: FeatureRequest, filling: Filling, code: str) -> None:
         placement = request.source.placement
         settings = {**request.config.options(), **filling.config.options()}
-        metadata = provenance("similarity", source=placement.name, settings=settings, script=code,
-                              features=filling.features.provenance)
+        metadata = provenance(
+            "similarity", source=placement.name, settings=settings, script=code, features=filling.features.provenance
+        )
 
         def add() -> Any:
-            return add_patches(self._viewer, placement, filling.features, filling.array, name=f"{placement.name} similarity",
-                               metadata=metadata, **LOOK)
+            return add_patches(
+                self._viewer,
+                placement,
+                filling.features,
+                filling.array,
+                name=f"{placement.name} similarity",
+                metadata=metadata,
+                **LOOK,
+            )
 
         self.owned.show(placement.arrange(filling.array), belongs_to=request.place, metadata=metadata, add=add)
 

@@ -15,6 +15,7 @@ from napari_dinov3.align.channels import BLURRED, Channels, FloatArray, comparab
 from napari_dinov3.align.correlation import OffsetScores, cross_correlate
 from napari_dinov3.align.refine import combined_agreement, overlay, pull_grey, refine
 from napari_dinov3.align.transforms import LinearModel, corners, rotation_matrix, scaled, translation_matrix
+from napari_dinov3.errors import InputError
 from napari_dinov3.geometry import Matrix, transform_points
 
 THUMBNAIL = 192  # pixels on the long side: enough for the shapes of a section, a few milliseconds an angle
@@ -210,3 +211,23 @@ def _plausible(matrix: Matrix) -> bool:
     """Sections neither collapse nor blow up."""
     stretch = np.linalg.svd(matrix[:2, :2], compute_uv=False)
     return bool(stretch.min() > 0.4 and stretch.max() < 2.5)
+
+
+def angles_up_to(rotation: float | None) -> tuple[tuple[float, ...], Sequence[float]]:
+    """List the angles to try at once, and those to try where these do not convince.
+
+    Parameters
+    ----------
+    rotation : float, optional
+        Largest rotation looked for, degrees 0..180; by default all angles, the small ones first.
+
+    Raises
+    ------
+    InputError
+        Out of that range.
+    """
+    if rotation is None:
+        return NEAR_ANGLES, ALL_ANGLES
+    if not 0 <= rotation <= 180:
+        raise InputError(f"rotation={rotation}", "degrees, 0..180", "Give the largest rotation to look for")
+    return tuple(a for a in sorted({*NEAR_ANGLES, *ALL_ANGLES}, key=abs) if abs(a) <= rotation + 2.5), ()

@@ -57,9 +57,7 @@ class OffsetScores(NamedTuple):
     first: tuple[int, int]
 
 
-def patch_correlation(
-    a: FeatureMap | npt.ArrayLike, b: FeatureMap | npt.ArrayLike, *, memory_gb: float = 4.0
-) -> FloatArray:
+def patch_correlation(a: FeatureMap | npt.ArrayLike, b: FeatureMap | npt.ArrayLike, *, memory_gb: float = 4.0) -> FloatArray:
     """Compare every patch of one map with every patch of another.
 
     Parameters
@@ -86,8 +84,11 @@ def patch_correlation(
     fa, fb = _pair_of_grids(a, b)
     rows, cols = (int(np.prod(grid.shape[:2])) for grid in (fa, fb))
     if rows * cols * 4 > memory_gb * 1e9:
-        raise InputError(f"The correlation of {rows} with {cols} patches would take {rows * cols * 4 / 1e9:.1f} GB",
-                         f"at most memory_gb={memory_gb:g}", "Use a larger stride, or estimate_translation")
+        raise InputError(
+            f"The correlation of {rows} with {cols} patches would take {rows * cols * 4 / 1e9:.1f} GB",
+            f"at most memory_gb={memory_gb:g}",
+            "Use a larger stride, or estimate_translation",
+        )
     return np.asarray(_unit(fa.reshape(-1, fa.shape[-1])) @ _unit(fb.reshape(-1, fb.shape[-1])).T, dtype=np.float32)
 
 
@@ -204,9 +205,7 @@ def blank_patches(grid: npt.NDArray[Any]) -> BoolArray:
     return np.asarray(blank)
 
 
-def cross_correlate(
-    fixed: npt.NDArray[Any], moving: npt.NDArray[Any]
-) -> tuple[npt.NDArray[np.float64], tuple[int, int]]:
+def cross_correlate(fixed: npt.NDArray[Any], moving: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float64], tuple[int, int]]:
     """Sum products of two grids over all offsets, without wrapping around.
 
     Parameters
@@ -303,21 +302,24 @@ def _pair_of_grids(a: FeatureMap | npt.ArrayLike, b: FeatureMap | npt.ArrayLike)
         a.check_fits(b)
     first, second = _one_grid(a), _one_grid(b)
     if first.shape[-1] != second.shape[-1]:
-        raise InputError(f"Features of width {first.shape[-1]} and {second.shape[-1]}", "equal widths",
-                         "Extract both with the same backbone")
+        raise InputError(
+            f"Features of width {first.shape[-1]} and {second.shape[-1]}", "equal widths", "Extract both with the same backbone"
+        )
     return first, second
 
 
 def _one_grid(features: FeatureMap | npt.ArrayLike) -> FloatArray:
     if isinstance(features, FeatureMap):
         if len(features) != 1:
-            raise InputError(f"A feature map of {len(features)} planes", "a single plane",
-                             "Pass features.plane(i), or extract one plane")
+            raise InputError(
+                f"A feature map of {len(features)} planes", "a single plane", "Pass features.plane(i), or extract one plane"
+            )
         return features.plane(0)
     grid = np.asarray(features, dtype=np.float32)
     if grid.ndim == 4 and grid.shape[0] == 1:
         grid = grid[0]
     if grid.ndim != 3 or 0 in grid.shape:
-        raise InputError(f"Features of shape {grid.shape}", "(rows, cols, dim), none of them 0",
-                         "Pass the patch grid of one plane")
+        raise InputError(
+            f"Features of shape {grid.shape}", "(rows, cols, dim), none of them 0", "Pass the patch grid of one plane"
+        )
     return grid

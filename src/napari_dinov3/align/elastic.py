@@ -140,9 +140,7 @@ def _cubic(at: npt.NDArray[Any], count: int, spacing: float) -> tuple[npt.NDArra
     u = np.clip(at / spacing, 0.0, count - 3.0)
     first = np.minimum(np.floor(u).astype(np.intp), count - 4)
     t = u - first
-    weights = np.stack(
-        [(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3], axis=-1
-    ) / 6.0
+    weights = np.stack([(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3], axis=-1) / 6.0
     return first, weights
 
 

@@ -65,8 +65,11 @@ def load_alignment(path: str | Path) -> StackAlignment | PairAlignment:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise FileFormatError(f"{path} is not an alignment", f'a JSON file with "format": "{FORMAT}"', "Choose another file")
     if content.get("version") != VERSION:
-        raise FileFormatError(f"{path} has version {content.get('version')}", f"version {VERSION}",
-                              "Update this program, or save the alignment again")
+        raise FileFormatError(
+            f"{path} has version {content.get('version')}",
+            f"version {VERSION}",
+            "Update this program, or save the alignment again",
+        )
     try:
         return _to_stack(content) if content["kind"] == "stack" else _to_pair(content)
     except (KeyError, TypeError, ValueError) as error:
@@ -124,8 +127,12 @@ def elastix_parameters(
         _, rows, cols = field.coefficients.shape
         first = [(field.origin - field.spacing) * s for s in (spacing[1], spacing[0])]
         grid = [
-            f"(GridSize {cols} {rows})", "(GridIndex 0 0)", "(GridDirection 1 0 0 1)", "(BSplineTransformSplineOrder 3)",
-            '(UseCyclicTransform "false")', f"(GridSpacing {field.spacing * spacing[1]:.17g} {field.spacing * spacing[0]:.17g})",
+            f"(GridSize {cols} {rows})",
+            "(GridIndex 0 0)",
+            "(GridDirection 1 0 0 1)",
+            "(BSplineTransformSplineOrder 3)",
+            '(UseCyclicTransform "false")',
+            f"(GridSpacing {field.spacing * spacing[1]:.17g} {field.spacing * spacing[0]:.17g})",
             f"(GridOrigin {first[0]:.17g} {first[1]:.17g})",
         ]
         moves = [*(field.coefficients[1].ravel() * spacing[1]), *(field.coefficients[0].ravel() * spacing[0])]
@@ -164,8 +171,10 @@ def export_transforms(folder: str | Path, alignment: StackAlignment | PairAlignm
         if tool == "itk" and field is not None:
             raise FileFormatError("An elastic alignment", "a linear one for .tfm", "Export it for elastix instead")
         stem = f"{name}.TransformParameters"
-        texts = (itk_transform(matrix, spacing=spacing),) if tool == "itk" else elastix_parameters(
-            matrix, shape, field=field, spacing=spacing, initial=f"{stem}.0.txt"
+        texts = (
+            (itk_transform(matrix, spacing=spacing),)
+            if tool == "itk"
+            else elastix_parameters(matrix, shape, field=field, spacing=spacing, initial=f"{stem}.0.txt")
         )
         for i, text in enumerate(texts):
             written.append(place / (f"{name}.tfm" if tool == "itk" else f"{stem}.{i}.txt"))
@@ -185,32 +194,56 @@ def _elastix_text(
     kind: str, parameters: list[float], extra: list[str], shape: tuple[int, int], spacing: tuple[float, float], initial: str
 ) -> str:
     lines = [
-        f'(Transform "{kind}")', f"(NumberOfParameters {len(parameters)})",
+        f'(Transform "{kind}")',
+        f"(NumberOfParameters {len(parameters)})",
         f"(TransformParameters {' '.join(f'{v:.17g}' for v in parameters)})",
-        f'(InitialTransformParametersFileName "{initial}")', '(HowToCombineTransforms "Add")',
-        "(FixedImageDimension 2)", "(MovingImageDimension 2)",
-        '(FixedInternalImagePixelType "float")', '(MovingInternalImagePixelType "float")',
-        f"(Size {shape[1]} {shape[0]})", "(Index 0 0)", f"(Spacing {spacing[1]:.17g} {spacing[0]:.17g})", "(Origin 0 0)",
-        "(Direction 1 0 0 1)", '(UseDirectionCosines "true")', *extra,
-        '(ResampleInterpolator "FinalBSplineInterpolator")', "(FinalBSplineInterpolationOrder 3)",
-        '(Resampler "DefaultResampler")', "(DefaultPixelValue 0)", '(ResultImageFormat "tif")',
-        '(ResultImagePixelType "float")', '(CompressResultImage "false")',
+        f'(InitialTransformParametersFileName "{initial}")',
+        '(HowToCombineTransforms "Add")',
+        "(FixedImageDimension 2)",
+        "(MovingImageDimension 2)",
+        '(FixedInternalImagePixelType "float")',
+        '(MovingInternalImagePixelType "float")',
+        f"(Size {shape[1]} {shape[0]})",
+        "(Index 0 0)",
+        f"(Spacing {spacing[1]:.17g} {spacing[0]:.17g})",
+        "(Origin 0 0)",
+        "(Direction 1 0 0 1)",
+        '(UseDirectionCosines "true")',
+        *extra,
+        '(ResampleInterpolator "FinalBSplineInterpolator")',
+        "(FinalBSplineInterpolationOrder 3)",
+        '(Resampler "DefaultResampler")',
+        "(DefaultPixelValue 0)",
+        '(ResultImageFormat "tif")',
+        '(ResultImagePixelType "float")',
+        '(CompressResultImage "false")',
     ]
     return "\n".join(lines) + "\n"
 
 
 def _from_stack(path: StackAlignment) -> dict[str, Any]:
     sections = [
-        {"index": z, "status": "bad" if z in path.bad else "good", "matrix": path.transforms[z].tolist(),
-         "quality": float(path.quality[z]), "residual": None if np.isnan(path.residuals[z]) else float(path.residuals[z])}
+        {
+            "index": z,
+            "status": "bad" if z in path.bad else "good",
+            "matrix": path.transforms[z].tolist(),
+            "quality": float(path.quality[z]),
+            "residual": None if np.isnan(path.residuals[z]) else float(path.residuals[z]),
+        }
         for z in range(len(path))
     ]
     links = [
         {"first": k.first, "second": k.second, "matrix": k.matrix.tolist(), "match": dataclasses.asdict(k.match)}
         for k in path.links
     ]
-    return {"model": path.model, "shape": list(path.shape), "spacing": list(path.spacing), "units": list(path.units),
-            "sections": sections, "links": links}
+    return {
+        "model": path.model,
+        "shape": list(path.shape),
+        "spacing": list(path.spacing),
+        "units": list(path.units),
+        "sections": sections,
+        "links": links,
+    }
 
 
 def _to_stack(content: dict[str, Any]) -> StackAlignment:
@@ -224,17 +257,27 @@ def _to_stack(content: dict[str, Any]) -> StackAlignment:
             Link(int(k["first"]), int(k["second"]), np.array(k["matrix"], np.float64), MatchQuality(**k["match"]))
             for k in content["links"]
         ),
-        model=content["model"], shape=tuple(content["shape"]), spacing=tuple(content["spacing"]), units=tuple(content["units"]),
+        model=content["model"],
+        shape=tuple(content["shape"]),
+        spacing=tuple(content["spacing"]),
+        units=tuple(content["units"]),
     )
 
 
 def _from_pair(pair: PairAlignment) -> dict[str, Any]:
     field = pair.field and {
-        "coefficients": pair.field.coefficients.tolist(), "spacing": pair.field.spacing, "origin": pair.field.origin
+        "coefficients": pair.field.coefficients.tolist(),
+        "spacing": pair.field.spacing,
+        "origin": pair.field.origin,
     }
     return {
-        "model": pair.model, "matrix": pair.matrix.tolist(), "field": field, "fixed_shape": list(pair.fixed_shape),
-        "moving_shape": list(pair.moving_shape), "match": dataclasses.asdict(pair.match), "reason": pair.reason,
+        "model": pair.model,
+        "matrix": pair.matrix.tolist(),
+        "field": field,
+        "fixed_shape": list(pair.fixed_shape),
+        "moving_shape": list(pair.moving_shape),
+        "match": dataclasses.asdict(pair.match),
+        "reason": pair.reason,
         "backbone": pair.backbone,
     }
 
@@ -244,6 +287,10 @@ def _to_pair(content: dict[str, Any]) -> PairAlignment:
     return PairAlignment(
         matrix=np.array(content["matrix"], np.float64).reshape(3, 3),
         field=field and SplineField(np.array(field["coefficients"], np.float64), field["spacing"], field["origin"]),
-        model=content["model"], fixed_shape=tuple(content["fixed_shape"]), moving_shape=tuple(content["moving_shape"]),
-        match=MatchQuality(**content["match"]), reason=content["reason"], backbone=content["backbone"],
+        model=content["model"],
+        fixed_shape=tuple(content["fixed_shape"]),
+        moving_shape=tuple(content["moving_shape"]),
+        match=MatchQuality(**content["match"]),
+        reason=content["reason"],
+        backbone=content["backbone"],
     )

@@ -16,9 +16,8 @@ import numpy.typing as npt
 
 from napari_dinov3.align.channels import BOTH, comparable_channels, shrink
 from napari_dinov3.align.coarse import (
-    ALL_ANGLES,
-    NEAR_ANGLES,
     Candidate,
+    angles_up_to,
     coarse_pose,
     feature_hints,
     thumbnail_factor,
@@ -165,14 +164,20 @@ class PairAlignment:
         self._must_match()
         image = np.asarray(moving)
         if image.shape[:2] != self.moving_shape:
-            raise InputError(f"An image of {image.shape[:2]} pixels", f"the moving image's {self.moving_shape}",
-                             "Apply the alignment to an image of the same size")
+            raise InputError(
+                f"An image of {image.shape[:2]} pixels",
+                f"the moving image's {self.moving_shape}",
+                "Apply the alignment to an image of the same size",
+            )
         return warp(image, self.matrix, field=self.field, shape=self.fixed_shape, order=order, fill=fill)
 
     def _must_match(self) -> None:
         if self.refused:
-            raise InputError(self.reason, "two images that show the same place",
-                             "Check 'refused' first, choose other images, or give landmarks to start from")
+            raise InputError(
+                self.reason,
+                "two images that show the same place",
+                "Check 'refused' first, choose other images, or give landmarks to start from",
+            )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -268,8 +273,14 @@ def align_pair_steps(
     yield Progress(4, 4, "Aligned")
     name = "" if backbone is None else (backbone if isinstance(backbone, str) else backbone.facts.name)
     return PairAlignment(
-        matrix=fit.matrix, field=fit.field, model=model, fixed_shape=sections[0].shape, moving_shape=sections[1].shape,
-        match=fit.match, reason=fit.match.reason(), backbone=name,
+        matrix=fit.matrix,
+        field=fit.field,
+        model=model,
+        fixed_shape=sections[0].shape,
+        moving_shape=sections[1].shape,
+        match=fit.match,
+        reason=fit.match.reason(),
+        backbone=name,
     )
 
 
@@ -303,7 +314,7 @@ def fit_sections(
         return Fit(np.eye(3), NO_MATCH)
     hints = [] if hint is None else [scaled(hint, 1 / fixed.factor)]
     attempts: list[tuple[Sequence[float], list[Matrix]]] = [((), hints)] if hints else []
-    near, wide = _angles(rotation)
+    near, wide = angles_up_to(rotation)
     attempts.append((near, hints + _feature_hints(fixed, moving)))
     if wide and model != "translation":
         attempts.append((wide, hints))
@@ -379,17 +390,10 @@ def _feature_hints(fixed: Section, moving: Section) -> list[Matrix]:
     return feature_hints(offset_scores(fixed.features, moving.features), fixed.stride)
 
 
-def _angles(rotation: float | None) -> tuple[tuple[float, ...], Sequence[float]]:
-    if rotation is None:
-        return NEAR_ANGLES, ALL_ANGLES
-    if not 0 <= rotation <= 180:
-        raise InputError(f"rotation={rotation}", "degrees, 0..180", "Give the largest rotation to look for")
-    return tuple(a for a in sorted({*NEAR_ANGLES, *ALL_ANGLES}, key=abs) if abs(a) <= rotation + 2.5), ()
-
-
 def _single(image: Any, name: str) -> Planes:
     planes = as_planes(image, name=name)
     if len(planes) != 1:
-        raise InputError(f"The {name} has {len(planes)} planes", "a single plane",
-                         "Choose one plane, or use align_stack for a stack")
+        raise InputError(
+            f"The {name} has {len(planes)} planes", "a single plane", "Choose one plane, or use align_stack for a stack"
+        )
     return planes

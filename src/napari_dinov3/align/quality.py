@@ -64,9 +64,7 @@ class MatchQuality:
 NO_MATCH = MatchQuality(z=0.0, lead=0.0, agreement=0.0, overlap=0.0)
 
 
-def match_quality(
-    fixed: FloatArray, moving: FloatArray, matrix: Matrix, *, field: SplineField | None = None
-) -> MatchQuality:
+def match_quality(fixed: FloatArray, moving: FloatArray, matrix: Matrix, *, field: SplineField | None = None) -> MatchQuality:
     """Test a match against wrong offsets of the same two images.
 
     Parameters

@@ -47,9 +47,7 @@ class Overlap(NamedTuple):
     sigmas: tuple[float, ...]
 
 
-def overlay(
-    fixed: Channels, moving: FloatArray, matrix: Matrix, *, field: SplineField | None = None
-) -> Overlap:
+def overlay(fixed: Channels, moving: FloatArray, matrix: Matrix, *, field: SplineField | None = None) -> Overlap:
     """Pull the moving image back and compare it channel by channel.
 
     Parameters
@@ -68,9 +66,7 @@ def overlay(
     return Overlap(fixed.values, channels.values, known, agreement(fixed.values, channels.values, known), fixed.sigmas)
 
 
-def pull_grey(
-    moving: FloatArray, matrix: Matrix, *, field: SplineField | None = None, shape: tuple[int, int]
-) -> FloatArray:
+def pull_grey(moving: FloatArray, matrix: Matrix, *, field: SplineField | None = None, shape: tuple[int, int]) -> FloatArray:
     """Pull a grey image back, NaN where the moving image has nothing."""
     size = (moving.shape[0], moving.shape[1])
     finite = np.isfinite(moving)
@@ -83,9 +79,7 @@ def pull_grey(
     return np.asarray(pulled, np.float32)
 
 
-def agreement(
-    fixed: FloatArray, moving: FloatArray, known: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.float64]:
+def agreement(fixed: FloatArray, moving: FloatArray, known: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
     """Correlate each channel over the known pixels.
 
     Returns

@@ -45,9 +45,7 @@ class Section:
         return min(self.image.shape) < SMALLEST_SIDE or finite.size < SMALLEST_SIDE**2 or float(np.ptp(finite)) == 0.0
 
 
-def prepare_section(
-    plane: npt.NDArray[Any], *, factor: int = 1, backbone: str | Backbone | None = "auto"
-) -> Section:
+def prepare_section(plane: npt.NDArray[Any], *, factor: int = 1, backbone: str | Backbone | None = "auto") -> Section:
     """Reduce a plane to what the matcher needs.
 
     Parameters

@@ -204,8 +204,11 @@ def _as_matrix(delta: npt.NDArray[np.float64], model: LinearModel, points: Matri
 
 
 def _laplacian_solve(
-    first: npt.NDArray[np.int64], second: npt.NDArray[np.int64], weights: npt.NDArray[np.float64],
-    errors: npt.NDArray[np.float64], count: int,
+    first: npt.NDArray[np.int64],
+    second: npt.NDArray[np.int64],
+    weights: npt.NDArray[np.float64],
+    errors: npt.NDArray[np.float64],
+    count: int,
 ) -> npt.NDArray[np.float64]:
     """Minimise sum of w |delta_second - delta_first - error|^2 with delta_0 = 0."""
     from scipy import sparse

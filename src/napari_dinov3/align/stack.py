@@ -93,9 +93,9 @@ class StackAlignment:
         transforms = np.stack([scaled(matrix, factor) for matrix in self.transforms])
         order = interpolation_order(images.dtype, order)
         if isinstance(images, np.ndarray):
-            return np.stack([
-                warp(plane, matrix, order=order, fill=fill) for plane, matrix in zip(images, transforms, strict=True)
-            ])
+            return np.stack(
+                [warp(plane, matrix, order=order, fill=fill) for plane, matrix in zip(images, transforms, strict=True)]
+            )
         import dask.array
 
         lazy = images if isinstance(images, dask.array.Array) else dask.array.from_array(images, chunks="auto")
@@ -295,8 +295,11 @@ def solve_stack(
     good = np.array([z for z in np.flatnonzero(part == 0) if z not in left_out], dtype=np.int64)
     if len(good) == 1 < count - len(left_out):
         good = good[:0]  # not one pair matches: no section is better than another
-        warnings.warn("No section matches another, so all stay where they are: the stack is blank, noise, or of unrelated "
-                      "images.", IllPosedWarning, stacklevel=2)
+        warnings.warn(
+            "No section matches another, so all stay where they are: the stack is blank, noise, or of unrelated images.",
+            IllPosedWarning,
+            stacklevel=2,
+        )
     missing = np.ones(count, bool)
     missing[good] = False
     transforms = np.tile(np.eye(3), (count, 1, 1))
@@ -314,9 +317,15 @@ def solve_stack(
             quality[z] = float(np.median([inner[k].match.z for k in mine]))
             residuals[z] = float(np.median(solution.residuals[mine]))
     return StackAlignment(
-        transforms=interpolated(transforms, missing, shape, model=model), quality=quality, residuals=residuals,
-        bad=tuple(int(z) for z in np.flatnonzero(missing)), links=links, model=model, shape=shape,
-        spacing=planes.spacing, units=planes.units,
+        transforms=interpolated(transforms, missing, shape, model=model),
+        quality=quality,
+        residuals=residuals,
+        bad=tuple(int(z) for z in np.flatnonzero(missing)),
+        links=links,
+        model=model,
+        shape=shape,
+        spacing=planes.spacing,
+        units=planes.units,
     )
 
 
@@ -341,8 +350,11 @@ def _as_poses(anchors: Anchors | None, count: int) -> Mapping[int, Matrix]:
     poses = dict(anchors) if isinstance(anchors, Mapping) else {int(z): np.eye(3) for z in anchors}
     wrong = [z for z, pose in poses.items() if not 0 <= z < count or np.shape(pose) != (3, 3)]
     if wrong or not poses:
-        raise InputError(f"anchors={sorted(poses)}", f"sections 0..{count - 1}, each with a (3, 3) matrix or none",
-                         "Name at least one section of the stack")
+        raise InputError(
+            f"anchors={sorted(poses)}",
+            f"sections 0..{count - 1}, each with a (3, 3) matrix or none",
+            "Name at least one section of the stack",
+        )
     return {z: np.asarray(pose, np.float64) for z, pose in poses.items()}
 
 
@@ -371,5 +383,8 @@ def _magnification(shape: tuple[int, ...], planes: int, plane_shape: tuple[int, 
         factor = float(round(ratio)) if ratio >= 1 else 1 / max(1, round(1 / ratio))
         if all(abs(n - factor * m) < max(factor, 1) for n, m in zip(shape[1:3], plane_shape, strict=True)):
             return factor
-    raise InputError(f"A stack of shape {shape}", f"({planes}, {plane_shape[0]}, {plane_shape[1]}[, channels]), or a whole "
-                     "multiple of these rows and columns", "Apply the alignment to a stack of the same size")
+    raise InputError(
+        f"A stack of shape {shape}",
+        f"({planes}, {plane_shape[0]}, {plane_shape[1]}[, channels]), or a whole multiple of these rows and columns",
+        "Apply the alignment to a stack of the same size",
+    )

@@ -127,8 +127,11 @@ def fit_matrix(
     p, q = np.asarray(fixed, np.float64).reshape(-1, 2), np.asarray(moving, np.float64).reshape(-1, 2)
     w = np.ones(len(p)) if weights is None else np.asarray(weights, np.float64)
     if p.shape != q.shape or np.count_nonzero(w > 0) < MIN_POINTS[model]:
-        raise InputError(f"{len(p)} fixed and {len(q)} moving points ({np.count_nonzero(w > 0)} with weight)",
-                         f"equally many, and at least {MIN_POINTS[model]} for a {model} transform", "Add point pairs")
+        raise InputError(
+            f"{len(p)} fixed and {len(q)} moving points ({np.count_nonzero(w > 0)} with weight)",
+            f"equally many, and at least {MIN_POINTS[model]} for a {model} transform",
+            "Add point pairs",
+        )
     w = w / w.sum()
     p0, q0 = w @ p, w @ q
     dp, dq = p - p0, q - q0

@@ -63,9 +63,7 @@ def warp(
     order = interpolation_order(image.dtype, order)
     shape = (int(image.shape[0]), int(image.shape[1])) if shape is None else shape
     if image.ndim == 3:
-        parts = [
-            warp(image[..., c], matrix, field=field, shape=shape, order=order, fill=fill) for c in range(image.shape[-1])
-        ]
+        parts = [warp(image[..., c], matrix, field=field, shape=shape, order=order, fill=fill) for c in range(image.shape[-1])]
         return np.stack(parts, axis=-1)
     if image.dtype == bool:
         return warp(image.view(np.uint8), matrix, field=field, shape=shape, order=0, fill=fill).astype(bool)
@@ -123,7 +121,5 @@ def _pull(
             source, matrix[:2, :2], matrix[:2, 2], output_shape=shape, order=order, mode="constant", cval=fill
         )
     else:
-        out = ndimage.map_coordinates(
-            source, _coordinates(matrix, field, shape), order=order, mode="constant", cval=fill
-        )
+        out = ndimage.map_coordinates(source, _coordinates(matrix, field, shape), order=order, mode="constant", cval=fill)
     return np.asarray(out)

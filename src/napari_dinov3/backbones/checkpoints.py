@@ -90,8 +90,9 @@ def weight_files(path: Path) -> tuple[Path, ...]:
         shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
         missing = [name for name in shards if not (path / name).is_file()]
         if missing:
-            raise FileFormatError(f"{path} lacks {', '.join(missing)}", f"all {len(shards)} files that its index lists",
-                                  _DOWNLOAD_AGAIN)
+            raise FileFormatError(
+                f"{path} lacks {', '.join(missing)}", f"all {len(shards)} files that its index lists", _DOWNLOAD_AGAIN
+            )
         return tuple(path / name for name in shards)
     single = path / "model.safetensors"
     if single.is_file():
@@ -99,8 +100,9 @@ def weight_files(path: Path) -> tuple[Path, ...]:
     others = sorted([*path.glob("*.safetensors"), *path.glob("*.pth")])
     if len(others) != 1:
         found = ", ".join(file.name for file in others) or "no weights"
-        raise FileFormatError(f"{path} holds {found}", "one model.safetensors or one .pth file",
-                              "Give the path of the file itself")
+        raise FileFormatError(
+            f"{path} holds {found}", "one model.safetensors or one .pth file", "Give the path of the file itself"
+        )
     return (others[0],)
 
 
@@ -140,8 +142,11 @@ def read_checkpoint(path: str | Path, spec: ModelSpec) -> Checkpoint:
     found = recognise(state)
     if found is None or found[1] != spec.family:
         what = "no DINOv3 network" if found is None else f"a {found[1]} network"
-        raise FileFormatError(f"{path} holds {what} (first tensors: {_listed(sorted(state))})", f"the weights of {spec.label}",
-                              "Choose the file of this model, or the model of this file")
+        raise FileFormatError(
+            f"{path} holds {what} (first tensors: {_listed(sorted(state))})",
+            f"the weights of {spec.label}",
+            "Choose the file of this model, or the model of this file",
+        )
     mapped = to_transformers(state, *found)
     identity = Identity(found[0], sha256, fingerprint(mapped.tensors))
     _remember(files, identity)
@@ -231,15 +236,21 @@ def fill(network: nn.Module, checkpoint: Checkpoint, spec: ModelSpec, *, linear_
     extra = sorted([*checkpoint.mapped.unknown, *{source[name] for name in set(tensors) - set(wanted)}])
     wrong = [
         f"{source[name]} {tuple(tensors[name].shape)} instead of {tuple(wanted[name][1].shape)}"
-        for name in sorted(set(wanted) & set(tensors)) if tensors[name].shape != wanted[name][1].shape
+        for name in sorted(set(wanted) & set(tensors))
+        if tensors[name].shape != wanted[name][1].shape
     ]
-    faults = [f"{what}: {_listed(names)}" for what, names in
-              (("missing", missing), ("not part of it", extra), ("wrong shape", wrong)) if names]
+    faults = [
+        f"{what}: {_listed(names)}"
+        for what, names in (("missing", missing), ("not part of it", extra), ("wrong shape", wrong))
+        if names
+    ]
     if faults:
         what = f"{checkpoint.path} ({checkpoint.identity.layout} layout)"
-        raise FileFormatError(f"{what} does not fit {spec.label}; {'; '.join(faults)}",
-                              "every tensor of the network, in its shape, and none beside them",
-                              "Choose the file of this model, or the model of this file")
+        raise FileFormatError(
+            f"{what} does not fit {spec.label}; {'; '.join(faults)}",
+            "every tensor of the network, in its shape, and none beside them",
+            "Choose the file of this model, or the model of this file",
+        )
     linear = {name for name, module in network.named_modules() if isinstance(module, torch.nn.Linear)}
     full = {}
     for name, tensor in tensors.items():
@@ -265,14 +276,20 @@ def _read_file(file: Path) -> dict[str, Tensor]:
     except Exception as error:  # torch raises pickle, zip, runtime, end-of-file and value errors for damaged files
         if isinstance(error, MemoryError | PermissionError):
             raise
-        raise FileFormatError(f"{file} cannot be read as PyTorch weights ({_first_line(error)})",
-                              "an undamaged state dict of tensors alone", _DOWNLOAD_AGAIN) from error
+        raise FileFormatError(
+            f"{file} cannot be read as PyTorch weights ({_first_line(error)})",
+            "an undamaged state dict of tensors alone",
+            _DOWNLOAD_AGAIN,
+        ) from error
     for key in ("teacher", "model", "state_dict"):
         if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
             loaded = loaded[key]
     if not isinstance(loaded, dict) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
-        raise FileFormatError(f"{file} holds a {type(loaded).__name__} with other things than tensors", "a state dict",
-                              "Save the network's state_dict(), or choose another file")
+        raise FileFormatError(
+            f"{file} holds a {type(loaded).__name__} with other things than tensors",
+            "a state dict",
+            "Save the network's state_dict(), or choose another file",
+        )
     return loaded
 
 
@@ -290,13 +307,15 @@ def _read_safetensors(file: Path) -> dict[str, Tensor]:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
     except ImportError as error:
-        raise InputError(f"{file.name} is a safetensors file", "the package safetensors installed",
-                         'Run: pip install "napari-dinov3[dinov3]"') from error
+        raise InputError(
+            f"{file.name} is a safetensors file", "the package safetensors installed", 'Run: pip install "napari-dinov3[dinov3]"'
+        ) from error
     try:
         tensors: dict[str, Tensor] = load_file(file, device="cpu")
     except SafetensorError as error:
-        raise FileFormatError(f"{file} is damaged or truncated ({_first_line(error)})", "a complete safetensors file",
-                              _DOWNLOAD_AGAIN) from error
+        raise FileFormatError(
+            f"{file} is damaged or truncated ({_first_line(error)})", "a complete safetensors file", _DOWNLOAD_AGAIN
+        ) from error
     return tensors
 
 
@@ -304,9 +323,11 @@ def _check_meta_tag(files: tuple[Path, ...], sha256: str) -> None:
     """Compare with the first eight digits of the hash that Meta puts in its file names."""
     tagged = re.fullmatch(r"dinov3_\w+-([0-9a-f]{8})\.pth", files[0].name)
     if tagged and len(files) == 1 and not sha256.startswith(tagged[1]):
-        raise FileFormatError(f"{files[0]} has SHA-256 {sha256[:8]}..., so it is damaged or changed",
-                              f"{tagged[1]}..., as its name says",
-                              f"{_DOWNLOAD_AGAIN}; a file changed on purpose needs a name without those digits")
+        raise FileFormatError(
+            f"{files[0]} has SHA-256 {sha256[:8]}..., so it is damaged or changed",
+            f"{tagged[1]}..., as its name says",
+            f"{_DOWNLOAD_AGAIN}; a file changed on purpose needs a name without those digits",
+        )
 
 
 def _listed(names: list[str]) -> str:

@@ -28,11 +28,15 @@ def check_choice(device: str, precision: str) -> tuple[str, str]:
         For an unknown device or precision.
     """
     if device.partition(":")[0] not in get_args(Device):
-        raise InputError(f"device={device!r}", f"one of {', '.join(get_args(Device))}, or a card such as 'cuda:1'",
-                         "Choose one of these")
+        raise InputError(
+            f"device={device!r}", f"one of {', '.join(get_args(Device))}, or a card such as 'cuda:1'", "Choose one of these"
+        )
     if precision not in get_args(Precision):
-        raise InputError(f"precision={precision!r}", f"one of {', '.join(get_args(Precision))}; float16 overflows in DINOv3",
-                         "Choose one of these")
+        raise InputError(
+            f"precision={precision!r}",
+            f"one of {', '.join(get_args(Precision))}; float16 overflows in DINOv3",
+            "Choose one of these",
+        )
     return device, precision
 
 
@@ -58,8 +62,9 @@ def choose_device(device: str = "auto") -> str:
     number_fits = not index or (kind == "cuda" and index.isdigit() and int(index) < torch.cuda.device_count())
     if kind not in get_args(Device) or not present.get(kind, False) or not number_fits:
         there = ", ".join(name for name, here in present.items() if here)
-        raise InputError(f"device={device!r}", f"one that PyTorch sees on this computer: {there}",
-                         "Choose one of these, or device='auto'")
+        raise InputError(
+            f"device={device!r}", f"one that PyTorch sees on this computer: {there}", "Choose one of these, or device='auto'"
+        )
     return device
 
 

@@ -124,8 +124,14 @@ class DINOv3:
     def provenance(self) -> Mapping[str, str]:
         """Where the numbers come from: weights file, its SHA-256, format, device and precision."""
         who = self._identity
-        return {"weights": self._path.name, "layout": who.layout, "sha256": who.sha256, "fingerprint": who.fingerprint,
-                "device": self.network.device, "precision": self.network.precision}
+        return {
+            "weights": self._path.name,
+            "layout": who.layout,
+            "sha256": who.sha256,
+            "fingerprint": who.fingerprint,
+            "device": self.network.device,
+            "precision": self.network.precision,
+        }
 
     @property
     def tile_size(self) -> int:
@@ -179,8 +185,8 @@ class DINOv3:
         if count == 1:
             raise InputError(
                 f"One tile of {shape[0]}x{shape[1]} pixels does not fit in the memory of {device} with {self.spec.label}",
-                f"more than the {free_bytes(device) / 1e9:.1f} GB that are free", "Give a smaller tile_size, a smaller model "
-                "or a coarser stride, or close other programs",
+                f"more than the {free_bytes(device) / 1e9:.1f} GB that are free",
+                "Give a smaller tile_size, a smaller model or a coarser stride, or close other programs",
             ) from error
         self._batch_limit = count // 2
 
@@ -287,9 +293,11 @@ def _scale_of(facts: BackboneFacts, stride: int, shifts: int) -> int:
     if shifts not in (1, 2, 4):
         raise InputError(f"shifts={shifts}", "1, 2 or 4 along each axis", "Choose one of these")
     if stride not in facts.strides or facts.stride % (stride * shifts):
-        raise InputError(f"stride={stride} with shifts={shifts} for {facts.name}",
-                         f"a stride of {', '.join(map(str, facts.strides))}, made by shifts and enlarging together",
-                         f"With shifts={shifts} choose a stride of {facts.stride // max(1, shifts)} or less, or fewer shifts")
+        raise InputError(
+            f"stride={stride} with shifts={shifts} for {facts.name}",
+            f"a stride of {', '.join(map(str, facts.strides))}, made by shifts and enlarging together",
+            f"With shifts={shifts} choose a stride of {facts.stride // max(1, shifts)} or less, or fewer shifts",
+        )
     return facts.stride // (stride * shifts)
 
 
@@ -318,9 +326,7 @@ def _checked_layers(spec: ModelSpec, facts: BackboneFacts, layers: Layers) -> tu
 
 
 @lru_cache(maxsize=1)
-def _load(
-    spec: ModelSpec, path: Path, identity: Identity, device: str, precision: Literal["float32", "bfloat16"]
-) -> Network:
+def _load(spec: ModelSpec, path: Path, identity: Identity, device: str, precision: Literal["float32", "bfloat16"]) -> Network:
     """Read weights and build the network; the last one stays loaded, so that a second run starts at once."""
     checkpoint = read_checkpoint(path, spec)
     if checkpoint.identity != identity:

@@ -96,34 +96,76 @@ class ModelSpec:
         if self.family == "convnext":
             return {"depths": list(self.depths), "hidden_sizes": list(self.widths)}
         return {
-            "patch_size": PATCH, "hidden_size": self.width, "intermediate_size": self.hidden, "num_hidden_layers": self.depths[0],
-            "num_attention_heads": self.heads, "use_gated_mlp": self.gated, "hidden_act": "silu" if self.gated else "gelu",
-            "query_bias": self.qkv_bias, "key_bias": False, "value_bias": self.qkv_bias, "num_register_tokens": REGISTERS,
-            "layer_norm_eps": 1e-5, "rope_theta": ROPE_BASE,
+            "patch_size": PATCH,
+            "hidden_size": self.width,
+            "intermediate_size": self.hidden,
+            "num_hidden_layers": self.depths[0],
+            "num_attention_heads": self.heads,
+            "use_gated_mlp": self.gated,
+            "hidden_act": "silu" if self.gated else "gelu",
+            "query_bias": self.qkv_bias,
+            "key_bias": False,
+            "value_bias": self.qkv_bias,
+            "num_register_tokens": REGISTERS,
+            "layer_norm_eps": 1e-5,
+            "rope_theta": ROPE_BASE,
         }
 
 
 def _vit(
-    size: str, label: str, millions: float, width: int, depth: int, heads: int, hidden: int, timm: str, *,
-    gated: bool = False, qkv_bias: bool = True, data: str = "lvd1689m", tag: str, four: tuple[int, ...],
+    size: str,
+    label: str,
+    millions: float,
+    width: int,
+    depth: int,
+    heads: int,
+    hidden: int,
+    timm: str,
+    *,
+    gated: bool = False,
+    qkv_bias: bool = True,
+    data: str = "lvd1689m",
+    tag: str,
+    four: tuple[int, ...],
 ) -> ModelSpec:
     satellite = data == "sat493m"
     return ModelSpec(
         name=f"dinov3-vit{size}" + ("-sat" if satellite else ""),
         label=f"DINOv3 ViT-{label}/16" + (" satellite" if satellite else ""),
-        family="vit", millions=millions, widths=(width,), depths=(depth,), heads=heads, hidden=hidden, gated=gated,
-        qkv_bias=qkv_bias, mean=_SAT_MEAN if satellite else _LVD_MEAN, std=_SAT_STD if satellite else _LVD_STD,
-        meta_file=f"dinov3_vit{size}_pretrain_{data}-{tag}.pth", meta_repo=f"facebook/dinov3-vit{size}-pretrain-{data}",
-        mirror=f"timm/vit_{timm}_patch16_dinov3.{data}", four_layers=four,
+        family="vit",
+        millions=millions,
+        widths=(width,),
+        depths=(depth,),
+        heads=heads,
+        hidden=hidden,
+        gated=gated,
+        qkv_bias=qkv_bias,
+        mean=_SAT_MEAN if satellite else _LVD_MEAN,
+        std=_SAT_STD if satellite else _LVD_STD,
+        meta_file=f"dinov3_vit{size}_pretrain_{data}-{tag}.pth",
+        meta_repo=f"facebook/dinov3-vit{size}-pretrain-{data}",
+        mirror=f"timm/vit_{timm}_patch16_dinov3.{data}",
+        four_layers=four,
     )
 
 
 def _convnext(size: str, millions: float, widths: tuple[int, ...], third: int, tag: str) -> ModelSpec:
     return ModelSpec(
-        name=f"dinov3-convnext-{size}", label=f"DINOv3 ConvNeXt-{size.capitalize()}", family="convnext", millions=millions,
-        widths=widths, depths=(3, 3, third, 3), heads=0, hidden=0, gated=False, qkv_bias=False, mean=_LVD_MEAN, std=_LVD_STD,
+        name=f"dinov3-convnext-{size}",
+        label=f"DINOv3 ConvNeXt-{size.capitalize()}",
+        family="convnext",
+        millions=millions,
+        widths=widths,
+        depths=(3, 3, third, 3),
+        heads=0,
+        hidden=0,
+        gated=False,
+        qkv_bias=False,
+        mean=_LVD_MEAN,
+        std=_LVD_STD,
         meta_file=f"dinov3_convnext_{size}_pretrain_lvd1689m-{tag}.pth",
-        meta_repo=f"facebook/dinov3-convnext-{size}-pretrain-lvd1689m", mirror=f"timm/convnext_{size}.dinov3_lvd1689m",
+        meta_repo=f"facebook/dinov3-convnext-{size}-pretrain-lvd1689m",
+        mirror=f"timm/convnext_{size}.dinov3_lvd1689m",
     )
 
 
@@ -137,8 +179,9 @@ SPECS: tuple[ModelSpec, ...] = (
     _vit("h16plus", "H+", 840.593, 1280, 32, 20, 5120, "huge_plus", gated=True, tag="7c1da9a5", four=_HUGE),
     _vit("7b16", "7B", 6716.035, 4096, 40, 32, 8192, "7b", gated=True, qkv_bias=False, tag="a955f4ea", four=_GIANT),
     _vit("l16", "L", 303.130, 1024, 24, 16, 4096, "large", data="sat493m", tag="eadcf0ff", four=_LARGE),
-    _vit("7b16", "7B", 6716.035, 4096, 40, 32, 8192, "7b", gated=True, qkv_bias=False, data="sat493m", tag="a6675841",
-         four=_GIANT),
+    _vit(
+        "7b16", "7B", 6716.035, 4096, 40, 32, 8192, "7b", gated=True, qkv_bias=False, data="sat493m", tag="a6675841", four=_GIANT
+    ),
     _convnext("tiny", 27.820, (96, 192, 384, 768), 9, "21b726bb"),
     _convnext("small", 49.455, (96, 192, 384, 768), 27, "296db49d"),
     _convnext("base", 87.566, (128, 256, 512, 1024), 27, "801f2ba9"),
@@ -169,10 +212,19 @@ def _facts(spec: ModelSpec, *, stage3: bool = False) -> BackboneFacts:
     stride = PATCH if stage3 else spec.stride
     good_for = _GOOD_FOR.get(spec.name, "quick on processors without a graphics card; few, large patches")
     return BackboneFacts(
-        name=spec.name + (STAGE3 if stage3 else ""), kind="dinov3", patch=stride, stride=stride, width=width, width_rgb=width,
-        strides=(stride, stride // 2, stride // 4), licence=LICENCE, source=f"Hugging Face: {spec.mirror}",
+        name=spec.name + (STAGE3 if stage3 else ""),
+        kind="dinov3",
+        patch=stride,
+        stride=stride,
+        width=width,
+        width_rgb=width,
+        strides=(stride, stride // 2, stride // 4),
+        licence=LICENCE,
+        source=f"Hugging Face: {spec.mirror}",
         good_for="third stage of the ConvNeXt: twice the resolution of its last" if stage3 else good_for,
-        factory="napari_dinov3.backbones.dinov3:DINOv3", needs=NEEDS, download_mb=round(spec.megabytes, 1),
+        factory="napari_dinov3.backbones.dinov3:DINOv3",
+        needs=NEEDS,
+        download_mb=round(spec.megabytes, 1),
     )
 
 

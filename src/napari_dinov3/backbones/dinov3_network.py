@@ -113,7 +113,12 @@ def _reading(blocks: Any, layers: tuple[int, ...]) -> Iterator[dict[int, Tensor]
 
 
 def _attend_in_blocks(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, scaling: float | None = None,
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
     """Attend in bfloat16, a block of queries at a time, so that a block's scores stay in the processor's cache.
@@ -161,9 +166,7 @@ def build_module(spec: ModelSpec, *, attention: str = "sdpa") -> nn.Module:
     return module
 
 
-def build_network(
-    spec: ModelSpec, checkpoint: Checkpoint, *, device: str, precision: Literal["float32", "bfloat16"]
-) -> Network:
+def build_network(spec: ModelSpec, checkpoint: Checkpoint, *, device: str, precision: Literal["float32", "bfloat16"]) -> Network:
     """Build a network and fill it with a checkpoint.
 
     Parameters

@@ -77,7 +77,11 @@ class DownloadPlan:
 
 
 def plan_download(
-    name: str, *, source: Repository = "mirror", token: str | None = None, endpoint: str | None = None,
+    name: str,
+    *,
+    source: Repository = "mirror",
+    token: str | None = None,
+    endpoint: str | None = None,
     folder: str | Path | None = None,
 ) -> DownloadPlan:
     """Ask the hub what a download takes.
@@ -128,7 +132,11 @@ def download(name: str, **options: Any) -> Path:
 
 
 def download_steps(
-    name: str, *, source: Repository = "mirror", token: str | None = None, endpoint: str | None = None,
+    name: str,
+    *,
+    source: Repository = "mirror",
+    token: str | None = None,
+    endpoint: str | None = None,
     folder: str | Path | None = None,
 ) -> Job[Path]:
     """Fetch the weights step by step; closing the job cancels, and the next one goes on.
@@ -198,8 +206,9 @@ def _part(folder: Path, file: RemoteFile) -> Path:
 def _check_whole(part: Path, file: RemoteFile) -> None:
     size = part.stat().st_size
     if size != file.nbytes:
-        raise InputError(f"The download of {file.name} ended at {size / 1e6:,.1f} of {file.nbytes / 1e6:,.1f} MB",
-                         "the whole file", _GO_ON)
+        raise InputError(
+            f"The download of {file.name} ended at {size / 1e6:,.1f} of {file.nbytes / 1e6:,.1f} MB", "the whole file", _GO_ON
+        )
     if not re.fullmatch(r"[0-9a-f]{64}", file.etag):
         return  # small files have a tag of another kind
     digest = hashlib.sha256()
@@ -208,19 +217,29 @@ def _check_whole(part: Path, file: RemoteFile) -> None:
             digest.update(block)
     if digest.hexdigest() != file.etag:
         part.unlink()
-        raise InputError(f"{file.name} arrived damaged (SHA-256 {digest.hexdigest()[:8]}...)", f"SHA-256 {file.etag[:8]}...",
-                         "Run the download again; if it happens twice, try another network")
+        raise InputError(
+            f"{file.name} arrived damaged (SHA-256 {digest.hexdigest()[:8]}...)",
+            f"SHA-256 {file.etag[:8]}...",
+            "Run the download again; if it happens twice, try another network",
+        )
 
 
 def _check_disk(plan: DownloadPlan) -> None:
     with _disk_errors(plan.folder):
         plan.folder.mkdir(parents=True, exist_ok=True)
-    here = sum(path.stat().st_size for file in plan.files
-               for path in (plan.folder / file.name, _part(plan.folder, file)) if path.is_file())
+    here = sum(
+        path.stat().st_size
+        for file in plan.files
+        for path in (plan.folder / file.name, _part(plan.folder, file))
+        if path.is_file()
+    )
     free, needed = shutil.disk_usage(plan.folder).free, plan.nbytes - here + _SPARE_BYTES
     if free < needed:
-        raise InputError(f"The disk of {plan.folder} has {free / 1e6:,.0f} MB free", f"{needed / 1e6:,.0f} MB",
-                         "Free some space, or set NAPARI_DINOV3_CACHE to a folder on another disk")
+        raise InputError(
+            f"The disk of {plan.folder} has {free / 1e6:,.0f} MB free",
+            f"{needed / 1e6:,.0f} MB",
+            "Free some space, or set NAPARI_DINOV3_CACHE to a folder on another disk",
+        )
 
 
 def _request(file: RemoteFile, start: int, token: str | None, endpoint: str | None) -> urllib.request.Request:
@@ -243,8 +262,9 @@ def _metadata(
         from huggingface_hub import get_hf_file_metadata, hf_hub_url
         from huggingface_hub.errors import EntryNotFoundError
     except ImportError as error:
-        raise MissingDependencyError("A download needs huggingface_hub", "this package installed",
-                                     'Run: pip install "napari-dinov3[dinov3]"') from error
+        raise MissingDependencyError(
+            "A download needs huggingface_hub", "this package installed", 'Run: pip install "napari-dinov3[dinov3]"'
+        ) from error
     with _network_errors(repository):
         try:
             found = get_hf_file_metadata(hf_hub_url(repository, name, endpoint=endpoint), token=token, timeout=_TIMEOUT_SECONDS)
@@ -265,8 +285,9 @@ def _disk_errors(folder: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
             raise InputError(f"The disk of {folder} is full", "room for the weights", f"Free some space. {_GO_ON}") from error
         if isinstance(error, PermissionError):
-            raise InputError(f"{folder} cannot be written", "a folder of your own",
-                             "Set NAPARI_DINOV3_CACHE to a folder you may write to") from error
+            raise InputError(
+                f"{folder} cannot be written", "a folder of your own", "Set NAPARI_DINOV3_CACHE to a folder you may write to"
+            ) from error
         raise
 
 
@@ -281,23 +302,37 @@ def _network_errors(repository: str) -> Iterator[None]:
     except InputError:
         raise
     except errors.LocalTokenNotFoundError as error:
-        raise InputError(f"{repository} needs a Hugging Face token, and none is kept on this computer", "a token",
-                         f"Make one at https://huggingface.co/settings/tokens and run: hf auth login; {mirror}") from error
+        raise InputError(
+            f"{repository} needs a Hugging Face token, and none is kept on this computer",
+            "a token",
+            f"Make one at https://huggingface.co/settings/tokens and run: hf auth login; {mirror}",
+        ) from error
     except errors.GatedRepoError as error:
-        raise InputError(f"Access to {repository} is not granted", "an account that Meta has let in, and its token",
-                         f"Log in at {page}, accept the licence and wait for the answer; {mirror}") from error
+        raise InputError(
+            f"Access to {repository} is not granted",
+            "an account that Meta has let in, and its token",
+            f"Log in at {page}, accept the licence and wait for the answer; {mirror}",
+        ) from error
     except (errors.RepositoryNotFoundError, errors.EntryNotFoundError) as error:
-        raise InputError(f"{repository} does not show these weights to this account", "a repository that is public, or a token "
-                         "with access to it", f"Look at {page} and run: hf auth login; {mirror}") from error
+        raise InputError(
+            f"{repository} does not show these weights to this account",
+            "a repository that is public, or a token with access to it",
+            f"Look at {page} and run: hf auth login; {mirror}",
+        ) from error
     except errors.OfflineModeIsEnabled as error:
-        raise InputError("HF_HUB_OFFLINE is set, so nothing may be downloaded", "a computer that may go online",
-                         "Unset HF_HUB_OFFLINE, or copy the weights here and give their path") from error
+        raise InputError(
+            "HF_HUB_OFFLINE is set, so nothing may be downloaded",
+            "a computer that may go online",
+            "Unset HF_HUB_OFFLINE, or copy the weights here and give their path",
+        ) from error
     except Exception as error:
         if not _is_network_error(error):
             raise
-        raise InputError(f"The connection to {repository} failed ({type(error).__name__}: {error})",
-                         "a network that reaches the hub",
-                         f"Check the connection or the proxy. {_GO_ON}. Or copy the weights here and give their path") from error
+        raise InputError(
+            f"The connection to {repository} failed ({type(error).__name__}: {error})",
+            "a network that reaches the hub",
+            f"Check the connection or the proxy. {_GO_ON}. Or copy the weights here and give their path",
+        ) from error
 
 
 def _is_network_error(error: Exception) -> bool:

@@ -67,7 +67,9 @@ class FilterBank:
         per_channel = self.width(1)
         jobs = [
             (tiles[n, :, :, c], sigma, out[n, :, :, c * per_channel + first : c * per_channel + last])
-            for n in range(count) for c in range(channels) for sigma, first, last in _slots()
+            for n in range(count)
+            for c in range(channels)
+            for sigma, first, last in _slots()
         ]
         with ThreadPoolExecutor() as pool:
             list(pool.map(lambda job: self._one_scale(*job), jobs))

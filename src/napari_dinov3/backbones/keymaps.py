@@ -185,8 +185,11 @@ def _split_qkv(mapped: Mapped, state: Mapping[str, Tensor], name: str, block: in
         return
     first, middle, last = mask.chunk(3, dim=0)
     if bool((key * middle).abs().max() > 0) or bool(((first - 1).abs().max() + (last - 1).abs().max()) > 0):
-        raise FileFormatError(f"{name}_mask lets a key bias through or hides a query or value bias",
-                              "DINOv3 masks the key bias to zero and nothing else", "Use an unmodified DINOv3 checkpoint")
+        raise FileFormatError(
+            f"{name}_mask lets a key bias through or hides a query or value bias",
+            "DINOv3 masks the key bias to zero and nothing else",
+            "Use an unmodified DINOv3 checkpoint",
+        )
 
 
 def _check_periods(name: str, periods: Tensor) -> None:
@@ -195,6 +198,8 @@ def _check_periods(name: str, periods: Tensor) -> None:
     count = values.numel()
     expected = [ROPE_BASE ** (step / count) for step in range(count)]
     if any(abs(float(value) / want - 1) > 0.01 for value, want in zip(values, expected, strict=True)):
-        raise FileFormatError(f"{name} runs from {float(values[0]):g} to {float(values[-1]):g}",
-                              f"RoPE periods of base {ROPE_BASE:g}, as in every released DINOv3",
-                              "Use an unmodified DINOv3 checkpoint")
+        raise FileFormatError(
+            f"{name} runs from {float(values[0]):g} to {float(values[-1]):g}",
+            f"RoPE periods of base {ROPE_BASE:g}, as in every released DINOv3",
+            "Use an unmodified DINOv3 checkpoint",
+        )

@@ -16,19 +16,42 @@ _PLACEHOLDER = "reference experiments and tests; carries no meaning beyond the p
 
 _FACTS = (
     BackboneFacts(
-        name="filter-bank", kind="filter-bank", patch=2, stride=2, width=32, width_rgb=96, strides=(1, 2, 4, 8),
-        licence="BSD-3-Clause (scikit-image)", source="computed, no download",
+        name="filter-bank",
+        kind="filter-bank",
+        patch=2,
+        stride=2,
+        width=32,
+        width_rgb=96,
+        strides=(1, 2, 4, 8),
+        licence="BSD-3-Clause (scikit-image)",
+        source="computed, no download",
         good_for="offline default: membranes, cells, nuclei, tissue borders, textures; fine grids",
         factory="napari_dinov3.backbones.filter_bank:FilterBank",
     ),
     BackboneFacts(
-        name="random-projection-cnx-tiny", kind="random-projection", patch=16, stride=16, width=384, width_rgb=384,
-        strides=(16,), licence="BSD-3-Clause (this package)", source="computed, no download", good_for=_PLACEHOLDER,
+        name="random-projection-cnx-tiny",
+        kind="random-projection",
+        patch=16,
+        stride=16,
+        width=384,
+        width_rgb=384,
+        strides=(16,),
+        licence="BSD-3-Clause (this package)",
+        source="computed, no download",
+        good_for=_PLACEHOLDER,
         factory="napari_dinov3.backbones.random_projection:RandomProjection",
     ),
     BackboneFacts(
-        name="random-projection-vit-large", kind="random-projection", patch=16, stride=16, width=1024, width_rgb=1024,
-        strides=(16,), licence="BSD-3-Clause (this package)", source="computed, no download", good_for=_PLACEHOLDER,
+        name="random-projection-vit-large",
+        kind="random-projection",
+        patch=16,
+        stride=16,
+        width=1024,
+        width_rgb=1024,
+        strides=(16,),
+        licence="BSD-3-Clause (this package)",
+        source="computed, no download",
+        good_for=_PLACEHOLDER,
         factory="napari_dinov3.backbones.random_projection:RandomProjection",
     ),
     *all_facts(),
@@ -52,8 +75,9 @@ def backbone_facts(name: str) -> BackboneFacts:
     try:
         return _BY_NAME[name]
     except KeyError:
-        raise InputError(f"Backbone {name!r} is not known", f"one of {', '.join(sorted(_BY_NAME))}, or 'auto'",
-                         "Choose one of these names") from None
+        raise InputError(
+            f"Backbone {name!r} is not known", f"one of {', '.join(sorted(_BY_NAME))}, or 'auto'", "Choose one of these names"
+        ) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +155,18 @@ def load_backbone(name: str, *, stride: int | None = None, **options: Any) -> Ba
     """
     facts = backbone_facts(choose_backbone(name)[0])
     if stride is not None and stride not in facts.strides:
-        raise InputError(f"stride={stride} for backbone {facts.name!r}",
-                         f"one of {', '.join(map(str, facts.strides))}", "Choose one of these strides, or another backbone")
+        raise InputError(
+            f"stride={stride} for backbone {facts.name!r}",
+            f"one of {', '.join(map(str, facts.strides))}",
+            "Choose one of these strides, or another backbone",
+        )
     missing = _missing(facts.needs)
     if missing:
-        raise MissingDependencyError(f"Backbone {facts.name!r} needs {', '.join(missing)}", "these packages installed",
-                                     'Run: pip install "napari-dinov3[dinov3]"')
+        raise MissingDependencyError(
+            f"Backbone {facts.name!r} needs {', '.join(missing)}",
+            "these packages installed",
+            'Run: pip install "napari-dinov3[dinov3]"',
+        )
     module, _, attribute = facts.factory.partition(":")
     factory = getattr(importlib.import_module(module), attribute)
     built: Backbone = factory(facts, stride=stride or facts.stride, **options)

@@ -22,8 +22,17 @@ CACHE_VARIABLE = "NAPARI_DINOV3_CACHE"
 
 # What "auto" takes when several are there: good features within a minute on a laptop first, the giants last.
 _PREFERENCE = (
-    "dinov3-vits16plus", "dinov3-vits16", "dinov3-vitb16", "dinov3-vitl16", "dinov3-convnext-tiny", "dinov3-convnext-small",
-    "dinov3-convnext-base", "dinov3-convnext-large", "dinov3-vitl16-sat", "dinov3-vith16plus", "dinov3-vit7b16",
+    "dinov3-vits16plus",
+    "dinov3-vits16",
+    "dinov3-vitb16",
+    "dinov3-vitl16",
+    "dinov3-convnext-tiny",
+    "dinov3-convnext-small",
+    "dinov3-convnext-base",
+    "dinov3-convnext-large",
+    "dinov3-vitl16-sat",
+    "dinov3-vith16plus",
+    "dinov3-vit7b16",
     "dinov3-vit7b16-sat",
 )
 
@@ -130,8 +139,14 @@ def _is_complete(folder: Path) -> bool:
 
 def _in_user_folders(spec: ModelSpec) -> Path | None:
     folders = [Path(part).expanduser() for part in os.environ.get(WEIGHTS_VARIABLE, "").split(os.pathsep) if part]
-    names = (spec.meta_file, f"{spec.name}.pth", f"{spec.name}.safetensors", spec.name, spec.mirror.partition("/")[2],
-             spec.meta_repo.partition("/")[2])
+    names = (
+        spec.meta_file,
+        f"{spec.name}.pth",
+        f"{spec.name}.safetensors",
+        spec.name,
+        spec.mirror.partition("/")[2],
+        spec.meta_repo.partition("/")[2],
+    )
     for folder in folders:
         for name in names:
             path = folder / name

@@ -13,11 +13,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_reading(parser)
     add_writing(parser, "aligned stack to write, such as aligned.ome.tif")
     add_channel(parser)
-    parser.add_argument("--model", default="rigid", choices=("translation", "rigid", "similarity", "affine"),
-                        help="what a plane may do")
+    parser.add_argument(
+        "--model", default="rigid", choices=("translation", "rigid", "similarity", "affine"), help="what a plane may do"
+    )
     parser.add_argument("--backbone", default="auto", help="whose features propose poses; none for pixels alone")
-    parser.add_argument("--drift", default="minimum", choices=("minimum", "first", "trend"),
-                        help="common frame: where all planes move least, that of the first, or with slow movement left in")
+    parser.add_argument(
+        "--drift",
+        default="minimum",
+        choices=("minimum", "first", "trend"),
+        help="common frame: where all planes move least, that of the first, or with slow movement left in",
+    )
     parser.add_argument("--transforms", metavar="FILE", help="also write the transforms as a table (.csv or .json)")
 
 
@@ -28,19 +33,26 @@ def run(options: argparse.Namespace) -> int:
 
     check_out(options.out, options.transforms, overwrite=options.overwrite)
     backbone = None if options.backbone == "none" else options.backbone
-    config = AlignConfig(model=options.model, backbone=backbone, drift=options.drift, channel=options.channel,
-                         level=options.level)
-    recipe = Recipe((
-        Step(read_config(options)),
-        Step(config),
-        Step(ApplyConfig()),
-        Step(WriteConfig(path=options.out, overwrite=options.overwrite), inputs=("aligned", "image")),
-    ))
+    config = AlignConfig(
+        model=options.model, backbone=backbone, drift=options.drift, channel=options.channel, level=options.level
+    )
+    recipe = Recipe(
+        (
+            Step(read_config(options)),
+            Step(config),
+            Step(ApplyConfig()),
+            Step(WriteConfig(path=options.out, overwrite=options.overwrite), inputs=("aligned", "image")),
+        )
+    )
     alignment = run_and_keep(recipe, options, title="align")["alignment"]
     names = ("m00", "m01", "m02", "m10", "m11", "m12")
     rows = [
-        {"plane": z, **dict(zip(names, map(float, matrix[:2].ravel()), strict=True)), "quality": float(alignment.quality[z]),
-         "bad": z in alignment.bad}
+        {
+            "plane": z,
+            **dict(zip(names, map(float, matrix[:2].ravel()), strict=True)),
+            "quality": float(alignment.quality[z]),
+            "bad": z in alignment.bad,
+        }
         for z, matrix in enumerate(alignment.transforms)
     ]
     if options.transforms:

@@ -24,8 +24,7 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--series", type=int, default=0, help="which image, where a file holds several")
     parser.add_argument("--dataset", help="which data set of an HDF5 file, or folder of an OME-Zarr image")
     parser.add_argument("--axes", help="one letter an axis out of t z c y x s, where the file does not say")
-    parser.add_argument("--spacing", metavar="N[,N...]",
-                        help="distance between neighbours on t, z, y, x (or y, x)")
+    parser.add_argument("--spacing", metavar="N[,N...]", help="distance between neighbours on t, z, y, x (or y, x)")
     parser.add_argument("--units", type=_words, metavar="UNIT[,UNIT...]", help="of the spacing, such as micrometer")
 
 
@@ -53,8 +52,14 @@ def read_config(options: argparse.Namespace) -> ReadConfig:
     """Collect the reading options."""
     from napari_dinov3.recipe import ReadConfig
 
-    return ReadConfig(path=options.path, series=options.series, dataset=options.dataset, axes=options.axes,
-                      spacing=_numbers(options.spacing), units=options.units)
+    return ReadConfig(
+        path=options.path,
+        series=options.series,
+        dataset=options.dataset,
+        axes=options.axes,
+        spacing=_numbers(options.spacing),
+        units=options.units,
+    )
 
 
 def read_image(options: argparse.Namespace) -> ImageFile:
@@ -68,8 +73,13 @@ def extract_config(options: argparse.Namespace) -> ExtractConfig:
     """Collect the options of extraction."""
     from napari_dinov3.recipe import ExtractConfig
 
-    return ExtractConfig(backbone=options.backbone, stride=options.stride, memory_gb=options.memory_gb, channel=options.channel,
-                         level=options.level)
+    return ExtractConfig(
+        backbone=options.backbone,
+        stride=options.stride,
+        memory_gb=options.memory_gb,
+        channel=options.channel,
+        level=options.level,
+    )
 
 
 def check_out(*paths: str | None, overwrite: bool) -> None:
@@ -120,13 +130,15 @@ def make_folder(out: str | None, *, default: str, overwrite: bool) -> Path:
     else:
         folder = Path(out).expanduser().absolute()
         if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not overwrite):
-            raise InputError(f"{folder} holds something already", "a new or empty folder",
-                             "Give another one with --out, or add --overwrite")
+            raise InputError(
+                f"{folder} holds something already", "a new or empty folder", "Give another one with --out, or add --overwrite"
+            )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"The folder {folder} cannot be made: {error}", "a place you may write to",
-                         "Give another one with --out") from error
+        raise InputError(
+            f"The folder {folder} cannot be made: {error}", "a place you may write to", "Give another one with --out"
+        ) from error
     return folder
 
 

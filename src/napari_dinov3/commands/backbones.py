@@ -26,11 +26,17 @@ def run(options: argparse.Namespace) -> int:
         return 0
     rows = []
     for one in facts:
-        rows.append({
-            "name": one.name, "patch": one.patch, "strides": ", ".join(map(str, one.strides)), "numbers": one.width,
-            "download": f"{one.download_mb:.0f} MB" if one.download_mb else "none", "here": readiness(one.name).message,
-            "licence": one.licence,
-        })
+        rows.append(
+            {
+                "name": one.name,
+                "patch": one.patch,
+                "strides": ", ".join(map(str, one.strides)),
+                "numbers": one.width,
+                "download": f"{one.download_mb:.0f} MB" if one.download_mb else "none",
+                "here": readiness(one.name).message,
+                "licence": one.licence,
+            }
+        )
     say(table(rows))
     say()
     for one in facts:

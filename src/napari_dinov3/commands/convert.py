@@ -22,10 +22,12 @@ def run(options: argparse.Namespace) -> int:
     from napari_dinov3.recipe import Recipe, Step, WriteConfig
 
     check_out(options.out, overwrite=options.overwrite)
-    recipe = Recipe((
-        Step(replace(read_config(options), kind=options.kind)),
-        Step(WriteConfig(path=options.out, overwrite=options.overwrite), inputs=("image", "image")),
-    ))
+    recipe = Recipe(
+        (
+            Step(replace(read_config(options), kind=options.kind)),
+            Step(WriteConfig(path=options.out, overwrite=options.overwrite), inputs=("image", "image")),
+        )
+    )
     run_and_keep(recipe, options, title="convert")
     say(f"Wrote {options.out}")
     return 0

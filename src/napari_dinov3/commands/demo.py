@@ -66,15 +66,24 @@ def _check(options: argparse.Namespace) -> None:
     for name in ("scribbles", "planes", "channel"):
         value = getattr(options, name)
         if options.path is None and value is not None:
-            raise InputError(f"--{name} {value} without PATH", "an image of your own with this option",
-                             f"Give the image too: napari-dinov3 demo PATH --{name} {value}")
+            raise InputError(
+                f"--{name} {value} without PATH",
+                "an image of your own with this option",
+                f"Give the image too: napari-dinov3 demo PATH --{name} {value}",
+            )
 
 
 def _report(done: DemoResult) -> None:
     say(f"  backbone {done.results['features'].backbone} ({done.results['features'].provenance['reason']})")
     say(f"  the probes learn from {done.scribbles_from}\n")
-    say(table([{"step": m.step, "measured": m.measured, "value": float(m.value), "seconds": f"{m.seconds:.1f}"}
-               for m in done.measures]))
+    say(
+        table(
+            [
+                {"step": m.step, "measured": m.measured, "value": float(m.value), "seconds": f"{m.seconds:.1f}"}
+                for m in done.measures
+            ]
+        )
+    )
 
 
 def _show(folder: Any, options: argparse.Namespace, size: tuple[int, int]) -> int:
@@ -139,8 +148,14 @@ def _chosen_part(options: argparse.Namespace) -> tuple[Any, list[str], tuple[Any
     window = (slice(first, first + count), rows, cols)
     data = np.stack([planes.plane(z)[rows, cols] for z in range(first, first + count)])
     place = planes.world_from_pixel @ affine((1, 1, 1), (first, rows.start, cols.start))
-    chosen = as_planes(data[0] if planes.is_2d else data, axes=planes.axes + "s" * planes.rgb, spacing=planes.spacing,
-                       units=planes.units, world_from_pixel=place, name=planes.name)
+    chosen = as_planes(
+        data[0] if planes.is_2d else data,
+        axes=planes.axes + "s" * planes.rgb,
+        spacing=planes.spacing,
+        units=planes.units,
+        world_from_pixel=place,
+        name=planes.name,
+    )
     return chosen, notes, window
 
 
@@ -154,14 +169,23 @@ def _read_scribbles(path: str, window: tuple[Any, ...], image: Any) -> Any:
     first, count = window[0].start, len(image)
     inside = painted.shape[1:] == image.shape[1:] and len(painted) == count
     if not inside and (len(painted) < first + count or painted.shape[1] < window[1].stop or painted.shape[2] < window[2].stop):
-        raise InputError(f"The scribbles have planes, rows, cols {painted.shape}", "those of the image",
-                         "Paint on a labels layer of the image itself")
+        raise InputError(
+            f"The scribbles have planes, rows, cols {painted.shape}",
+            "those of the image",
+            "Paint on a labels layer of the image itself",
+        )
     if painted.rgb or painted.dtype.kind not in "bui":
-        raise InputError(f"The scribbles are {'a colour image' if painted.rgb else painted.dtype}", "whole numbers, one a pixel",
-                         "Save the labels layer, not a picture of it")
+        raise InputError(
+            f"The scribbles are {'a colour image' if painted.rgb else painted.dtype}",
+            "whole numbers, one a pixel",
+            "Save the labels layer, not a picture of it",
+        )
     wanted = range(count) if inside else range(first, first + count)
     marks = np.stack([painted.plane(z) if inside else painted.plane(z)[window[1:]] for z in wanted])
     if len(np.unique(marks[marks > 0])) < 2:
-        raise InputError(f"The scribbles hold {len(np.unique(marks[marks > 0]))} classes on the planes that are used",
-                         "two or more, to tell apart", "Paint a second class, or take more planes with --planes all")
+        raise InputError(
+            f"The scribbles hold {len(np.unique(marks[marks > 0]))} classes on the planes that are used",
+            "two or more, to tell apart",
+            "Paint a second class, or take more planes with --planes all",
+        )
     return marks

@@ -44,8 +44,15 @@ def write_demo_steps(folder: Path, done: DemoResult) -> Job[list[str]]:
         images["known_mask"] = (done.given.truth.astype(np.uint8), "labels", image)
     names = []
     for number, (name, (data, kind, like)) in enumerate(images.items()):
-        job = write_steps(folder / f"{name}.ome.tif", data, like=like, kind=kind, name=name, overwrite=True,
-                          provenance=dict(features.provenance))
+        job = write_steps(
+            folder / f"{name}.ome.tif",
+            data,
+            like=like,
+            kind=kind,
+            name=name,
+            overwrite=True,
+            provenance=dict(features.provenance),
+        )
         path = yield from part_of(job, start=number, span=1, total=len(images))
         names.append(path.name)
     names += _write_texts(folder, done)
@@ -55,18 +62,28 @@ def write_demo_steps(folder: Path, done: DemoResult) -> Job[list[str]]:
 
 def _write_texts(folder: Path, done: DemoResult) -> list[str]:
     rows = [{"step": m.step, "measured": m.measured, "value": m.value, "seconds": round(m.seconds, 3)} for m in done.measures]
-    facts = {"image": done.given.image.name, "notes": list(done.given.notes), "scribbles": done.scribbles_from,
-             "similarity_to": dict(zip(("plane", "row", "col"), done.point, strict=True)), "shifts": done.shifts,
-             "measures": rows}
+    facts = {
+        "image": done.given.image.name,
+        "notes": list(done.given.notes),
+        "scribbles": done.scribbles_from,
+        "similarity_to": dict(zip(("plane", "row", "col"), done.point, strict=True)),
+        "shifts": done.shifts,
+        "measures": rows,
+    }
     write(folder / "results.json", facts, overwrite=True)
     write(folder / "results.csv", rows, overwrite=True)
     write_text(folder / "results.md", to_markdown(rows), overwrite=True)
-    transforms = [{"plane": z, "rows": t[0, 2], "cols": t[1, 2], "known_rows": s[0], "known_cols": s[1]}
-                  for z, (t, s) in enumerate(zip(done.results["alignment"].transforms, done.shifts, strict=True))]
+    transforms = [
+        {"plane": z, "rows": t[0, 2], "cols": t[1, 2], "known_rows": s[0], "known_cols": s[1]}
+        for z, (t, s) in enumerate(zip(done.results["alignment"].transforms, done.shifts, strict=True))
+    ]
     write(folder / "transforms.csv", transforms, overwrite=True)
     inputs = {"image": "image.ome.tif", "scribbles": "scribbles.ome.tif", "shifted": "shifted.ome.tif"}
-    outputs = {"labels": "again_probe_labels.ome.tif", "cut.masks": "again_tokencut_masks.ome.tif",
-               "aligned": "again_aligned.ome.tif"}
+    outputs = {
+        "labels": "again_probe_labels.ome.tif",
+        "cut.masks": "again_tokencut_masks.ome.tif",
+        "aligned": "again_aligned.ome.tif",
+    }
     recipe = recipe_of(done, inputs, outputs)
     save_recipe(folder / "recipe.json", recipe, overwrite=True)
     write_text(folder / "recipe.py", to_python(recipe), overwrite=True)
@@ -93,8 +110,9 @@ def _mean(stack: npt.NDArray[Any], where: npt.NDArray[np.bool_], like: Planes) -
         mean = total / (count[..., None] if like.rgb else count)
     mean[2 * count < len(where)] = np.nan
     data = np.rint(np.nan_to_num(mean)).astype(stack.dtype) if like.rgb else mean
-    return as_planes(data, axes="yx" + "s" * like.rgb, spacing=like.spacing, units=like.units,
-                     world_from_pixel=like.world_from_pixel)
+    return as_planes(
+        data, axes="yx" + "s" * like.rgb, spacing=like.spacing, units=like.units, world_from_pixel=like.world_from_pixel
+    )
 
 
 def _range(mean: Planes) -> dict[str, Any]:

@@ -26,17 +26,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_channel(parser)
     add_features(parser)
     parser.add_argument("--tau", default="auto", help="cosine above which patches are linked, or auto")
-    parser.add_argument("--stack", default="planes", choices=("planes", "joint"),
-                        help="cut every plane for itself, or the planes together so that all have the same side as object")
-    parser.add_argument("--bipartition", choices=("mean", "median", "gap", "otsu"),
-                        help="where the eigenvector is split; by default otsu with --tau auto, mean with a number")
-    parser.add_argument("--side", choices=("seed", "border", "bright", "dark"),
-                        help="which side is the object; by default the one off the border with --tau auto, the seed's with a "
-                        "number")
-    parser.add_argument("--component", choices=("seed", "largest", "all"),
-                        help="which pieces stay; by default all with --tau auto, the seed's with a number")
-    parser.add_argument("--refine", type=float, metavar="PIXELS", help="how far outlines may move to edges of the image, "
-                        "0 to leave them on patches; by default they follow edges with --tau auto")
+    parser.add_argument(
+        "--stack",
+        default="planes",
+        choices=("planes", "joint"),
+        help="cut every plane for itself, or the planes together so that all have the same side as object",
+    )
+    parser.add_argument(
+        "--bipartition",
+        choices=("mean", "median", "gap", "otsu"),
+        help="where the eigenvector is split; by default otsu with --tau auto, mean with a number",
+    )
+    parser.add_argument(
+        "--side",
+        choices=("seed", "border", "bright", "dark"),
+        help="which side is the object; by default the one off the border with --tau auto, the seed's with a number",
+    )
+    parser.add_argument(
+        "--component",
+        choices=("seed", "largest", "all"),
+        help="which pieces stay; by default all with --tau auto, the seed's with a number",
+    )
+    parser.add_argument(
+        "--refine",
+        type=float,
+        metavar="PIXELS",
+        help="how far outlines may move to edges of the image, "
+        "0 to leave them on patches; by default they follow edges with --tau auto",
+    )
     parser.add_argument("--opening", type=float, default=0.0, help="radius in patches; drops specks")
     parser.add_argument("--closing", type=float, default=0.0, help="radius in patches; bridges gaps")
     parser.add_argument("--fill-holes", action="store_true", help="enclosed background joins the mask")
@@ -51,15 +68,28 @@ def run(options: argparse.Namespace) -> int:
 
     check_out(options.out, options.boxes, overwrite=options.overwrite)
     config = TokenCutConfig(
-        tau=_tau(options.tau), stack=options.stack, bipartition=options.bipartition, side=options.side,
-        component=options.component, opening=options.opening, closing=options.closing, fill_holes=options.fill_holes,
-        invert=options.invert, refine=options.refine, memory_gb=options.memory_gb, channel=options.channel, level=options.level)
-    recipe = Recipe((
-        Step(read_config(options)),
-        Step(extract_config(options)),
-        Step(config),
-        Step(WriteConfig(path=options.out, kind="labels", overwrite=options.overwrite), inputs=("cut.masks", "features")),
-    ))
+        tau=_tau(options.tau),
+        stack=options.stack,
+        bipartition=options.bipartition,
+        side=options.side,
+        component=options.component,
+        opening=options.opening,
+        closing=options.closing,
+        fill_holes=options.fill_holes,
+        invert=options.invert,
+        refine=options.refine,
+        memory_gb=options.memory_gb,
+        channel=options.channel,
+        level=options.level,
+    )
+    recipe = Recipe(
+        (
+            Step(read_config(options)),
+            Step(extract_config(options)),
+            Step(config),
+            Step(WriteConfig(path=options.out, kind="labels", overwrite=options.overwrite), inputs=("cut.masks", "features")),
+        )
+    )
     cut = run_and_keep(recipe, options, title="discover")["cut"]
     names = ("row0", "col0", "row1", "col1")
     found = [(plane, box) for plane, boxes in enumerate(cut.boxes) for box in boxes]
@@ -75,5 +105,6 @@ def _tau(text: str) -> float | Literal["auto"]:
     try:
         return "auto" if text == "auto" else float(text)
     except ValueError:
-        raise InputError(f"--tau {text}", "a cosine between -1 and 1, or auto",
-                         "Leave it out for auto, or write for example 0.3") from None
+        raise InputError(
+            f"--tau {text}", "a cosine between -1 and 1, or auto", "Leave it out for auto, or write for example 0.3"
+        ) from None

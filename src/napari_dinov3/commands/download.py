@@ -10,8 +10,12 @@ from napari_dinov3.commands.terminal import run_job, say
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     parser.add_argument("name", metavar="NAME", help="such as dinov3-vits16plus; see `napari-dinov3 backbones`")
-    parser.add_argument("--source", choices=("mirror", "meta"), default="mirror",
-                        help="the ungated mirror, or Meta's repository, which needs a token and granted access")
+    parser.add_argument(
+        "--source",
+        choices=("mirror", "meta"),
+        default="mirror",
+        help="the ungated mirror, or Meta's repository, which needs a token and granted access",
+    )
     parser.add_argument("--folder", help="where to put the files; by default where they are found again")
 
 

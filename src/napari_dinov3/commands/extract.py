@@ -29,10 +29,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_writing(parser, "features to write, such as features.zarr")
     add_channel(parser)
     add_features(parser)
-    parser.add_argument("--cache", metavar="FOLDER", help="keep the features there between runs ('user': where the system keeps "
-                        "caches), and go on with a run that was stopped")
-    parser.add_argument("--scheduler", metavar="ADDRESS", help="spread the planes over this Dask cluster, such as "
-                        "tcp://10.0.0.1:8786; weights and --cache must lie where its workers see them")
+    parser.add_argument(
+        "--cache",
+        metavar="FOLDER",
+        help="keep the features there between runs ('user': where the system keeps "
+        "caches), and go on with a run that was stopped",
+    )
+    parser.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="spread the planes over this Dask cluster, such as "
+        "tcp://10.0.0.1:8786; weights and --cache must lie where its workers see them",
+    )
     parser.add_argument("--pca", metavar="FILE", help="also write principal-component colours, such as colours.ome.tif")
 
 
@@ -44,14 +52,17 @@ def run(options: argparse.Namespace) -> int:
     from napari_dinov3.recipe import Recipe, Step, WriteConfig
 
     if not options.out.endswith(".zarr"):
-        raise InputError(f"{options.out} does not end in .zarr", "features are written as a zarr folder",
-                         f"Use {options.out}.zarr")
+        raise InputError(
+            f"{options.out} does not end in .zarr", "features are written as a zarr folder", f"Use {options.out}.zarr"
+        )
     check_out(options.out, options.pca, overwrite=options.overwrite)
-    recipe = Recipe((
-        Step(read_config(options)),
-        Step(replace(extract_config(options), cache=options.cache or ("user" if options.scheduler else None))),
-        Step(WriteConfig(path=options.out, overwrite=options.overwrite), inputs=("features", "image")),
-    ))
+    recipe = Recipe(
+        (
+            Step(read_config(options)),
+            Step(replace(extract_config(options), cache=options.cache or ("user" if options.scheduler else None))),
+            Step(WriteConfig(path=options.out, overwrite=options.overwrite), inputs=("features", "image")),
+        )
+    )
     if options.scheduler:
         _embed_there(recipe, options)
     features = run_and_keep(recipe, options, title="extract")["features"]

@@ -18,12 +18,20 @@ def run(options: argparse.Namespace) -> int:
     """Describe a file."""
     image = read_image(options)
     facts = {
-        "path": str(image.path), "name": image.name, "kind": image.kind, **dict(image.facts),
-        "axes": image.axes.upper(), "shape": list(image.shape), "type": str(image.dtype), "rgb": image.rgb,
+        "path": str(image.path),
+        "name": image.name,
+        "kind": image.kind,
+        **dict(image.facts),
+        "axes": image.axes.upper(),
+        "shape": list(image.shape),
+        "type": str(image.dtype),
+        "rgb": image.rgb,
         "spacing": dict(zip(image.space.upper(), image.spacing, strict=True)),
         "units": dict(zip(image.space.upper(), image.units, strict=True)),
-        "channels": list(image.channel_names), "levels": [list(level.shape) for level in image.levels],
-        "bytes": image.nbytes, "lazy": image.lazy,
+        "channels": list(image.channel_names),
+        "levels": [list(level.shape) for level in image.levels],
+        "bytes": image.nbytes,
+        "lazy": image.lazy,
     }
     if options.json:
         from napari_dinov3.io.tables import to_json

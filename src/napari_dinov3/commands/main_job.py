@@ -141,8 +141,9 @@ def _do(done: DemoResult, config: TaskConfig, *inputs: str, output: str | None =
 def _embed_steps(done: DemoResult) -> Job[None]:
     seconds = yield from part_of(_do(done, ExtractConfig(backbone=done.backbone)), start=0, span=90, total=100)
     features = done.results["features"]
-    done.measures.append(Measure("features", f"numbers a patch ({features.backbone}, every {features.stride:g} pixels)",
-                                 features.dim, seconds))
+    done.measures.append(
+        Measure("features", f"numbers a patch ({features.backbone}, every {features.stride:g} pixels)", features.dim, seconds)
+    )
     yield from part_of(_do(done, PcaConfig()), start=90, span=10, total=100)
 
 
@@ -254,9 +255,7 @@ def scribble_rows(mask: npt.NDArray[np.bool_], plane: int) -> npt.NDArray[np.uin
     return out
 
 
-def shift_planes(
-    image: Planes, rng: np.random.Generator, *, most: int = MAX_SHIFT
-) -> tuple[Planes, npt.NDArray[np.float64]]:
+def shift_planes(image: Planes, rng: np.random.Generator, *, most: int = MAX_SHIFT) -> tuple[Planes, npt.NDArray[np.float64]]:
     """Cut a window out of every plane, each at another known place; a short stack is repeated to four planes.
 
     Parameters
@@ -286,8 +285,13 @@ def shift_planes(
     ]
     stack = "z" if image.is_2d else image.axes[0]
     moved = as_planes(
-        np.stack(planes), axes=f"{stack}yx" + "s" * image.rgb, spacing=image.spacing, units=image.units,
-        world_from_pixel=image.world_from_pixel @ affine((1, 1, 1), (0, margin, margin)), name=f"{image.name} shifted")
+        np.stack(planes),
+        axes=f"{stack}yx" + "s" * image.rgb,
+        spacing=image.spacing,
+        units=image.units,
+        world_from_pixel=image.world_from_pixel @ affine((1, 1, 1), (0, margin, margin)),
+        name=f"{image.name} shifted",
+    )
     return moved, shifts.astype(np.float64)
 
 
@@ -326,8 +330,10 @@ def _separation(heat: npt.NDArray[Any], truth: npt.NDArray[np.bool_], features: 
     """Area under the ROC curve of the similarity, on the patch grid."""
     from sklearn.metrics import roc_auc_score
 
-    rows, cols = (np.clip(np.rint(np.arange(n) * features.stride + features.first_centre).astype(int), 0, size - 1)
-                  for n, size in zip(features.grid, features.image_shape, strict=True))
+    rows, cols = (
+        np.clip(np.rint(np.arange(n) * features.stride + features.first_centre).astype(int), 0, size - 1)
+        for n, size in zip(features.grid, features.image_shape, strict=True)
+    )
     known = truth[:, rows][:, :, cols]
     if known.all() or not known.any():
         raise InputError("The known mask is empty or full", "both objects and surround", "Use another sample")

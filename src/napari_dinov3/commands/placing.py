@@ -21,6 +21,9 @@ def on_patches(features: FeatureMap, data: Any) -> Planes:
     colour = "s" if data.ndim == 4 else ""
     depth, row, col = features.spacing
     return as_planes(
-        data[0] if features.axes == "yx" else data, axes=features.axes + colour, units=features.units,
-        spacing=(depth, row * features.stride, col * features.stride), world_from_pixel=features.world_from_patch,
+        data[0] if features.axes == "yx" else data,
+        axes=features.axes + colour,
+        units=features.units,
+        spacing=(depth, row * features.stride, col * features.stride),
+        world_from_pixel=features.world_from_patch,
     )

@@ -34,8 +34,9 @@ def run(options: argparse.Namespace) -> int:
     named = dict(word.partition("=")[::2] for word in options.input)
     unknown = sorted(set(named) - set(recipe.free_inputs))
     if unknown or not all(named.values()):
-        raise InputError(f"--input {' '.join(options.input)}", f"NAME=FILE for {', '.join(recipe.free_inputs) or 'none'}",
-                         "Correct the names")
+        raise InputError(
+            f"--input {' '.join(options.input)}", f"NAME=FILE for {', '.join(recipe.free_inputs) or 'none'}", "Correct the names"
+        )
     if options.python:
         say(to_python(recipe, {name: f"nd.read({path!r})" for name, path in named.items()}).rstrip())
         return 0
@@ -52,6 +53,8 @@ def _replacing(recipe: Recipe) -> Recipe:
     """Let every step that writes replace what is there."""
     from napari_dinov3.recipe import WriteConfig
 
-    steps = [replace(step, config=replace(step.config, overwrite=True)) if isinstance(step.config, WriteConfig) else step
-             for step in recipe.steps]
+    steps = [
+        replace(step, config=replace(step.config, overwrite=True)) if isinstance(step.config, WriteConfig) else step
+        for step in recipe.steps
+    ]
     return replace(recipe, steps=tuple(steps))

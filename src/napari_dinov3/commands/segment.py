@@ -31,10 +31,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_writing(parser, "labels to write, such as labels.ome.tif")
     add_channel(parser)
     add_features(parser)
-    parser.add_argument("--head", default="kernel", choices=("kernel", "linear", "boosting", "forest", "prototypes"),
-                        help="classifier of patch features")
-    parser.add_argument("--reference", metavar="FILE", help="known labels of the same size, 0 where unknown: print accuracy, "
-                        "and F1 and IoU of each class against them")
+    parser.add_argument(
+        "--head",
+        default="kernel",
+        choices=("kernel", "linear", "boosting", "forest", "prototypes"),
+        help="classifier of patch features",
+    )
+    parser.add_argument(
+        "--reference",
+        metavar="FILE",
+        help="known labels of the same size, 0 where unknown: print accuracy, and F1 and IoU of each class against them",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -47,13 +54,15 @@ def run(options: argparse.Namespace) -> int:
     check_out(options.out, overwrite=options.overwrite)
     _check_scribbles(options.scribbles)
     reference = _reference(options) if options.reference else None
-    recipe = Recipe((
-        Step(read_config(options)),
-        Step(ReadConfig(path=options.scribbles, kind="labels"), output="scribbles"),
-        Step(extract_config(options)),
-        Step(ProbeConfig(head=options.head)),
-        Step(WriteConfig(path=options.out, kind="labels", overwrite=options.overwrite), inputs=("labels", "features")),
-    ))
+    recipe = Recipe(
+        (
+            Step(read_config(options)),
+            Step(ReadConfig(path=options.scribbles, kind="labels"), output="scribbles"),
+            Step(extract_config(options)),
+            Step(ProbeConfig(head=options.head)),
+            Step(WriteConfig(path=options.out, kind="labels", overwrite=options.overwrite), inputs=("labels", "features")),
+        )
+    )
     results = run_and_keep(recipe, options, title="segment")
     labels = results["labels"]
     values, counts = _counts(labels)
@@ -75,16 +84,21 @@ def _check_scribbles(path: str) -> None:
 
     painted = read(path, kind="labels")
     if painted.rgb or painted.dtype.kind not in "bui":
-        raise InputError(f"The scribbles {path} are {'a colour image' if painted.rgb else painted.dtype}",
-                         "whole numbers, one a pixel", "Save the labels layer, not a picture of it")
+        raise InputError(
+            f"The scribbles {path} are {'a colour image' if painted.rgb else painted.dtype}",
+            "whole numbers, one a pixel",
+            "Save the labels layer, not a picture of it",
+        )
     found: set[int] = set()
     planes = painted.planes()
     for z in range(len(planes)):
         found |= {*np.unique(planes.plane(z)).tolist()} - {0}
         if len(found) > MAX_CLASSES:
-            raise InputError(f"The scribbles {path} hold more than {MAX_CLASSES} classes, as an ordinary image does",
-                             f"a labels image: 0 where nothing is painted, then 1, 2 and so on up to {MAX_CLASSES} classes",
-                             "Give the painted labels second: napari-dinov3 segment IMAGE SCRIBBLES OUT")
+            raise InputError(
+                f"The scribbles {path} hold more than {MAX_CLASSES} classes, as an ordinary image does",
+                f"a labels image: 0 where nothing is painted, then 1, 2 and so on up to {MAX_CLASSES} classes",
+                "Give the painted labels second: napari-dinov3 segment IMAGE SCRIBBLES OUT",
+            )
 
 
 def _reference(options: argparse.Namespace) -> ImageFile:
@@ -93,8 +107,11 @@ def _reference(options: argparse.Namespace) -> ImageFile:
 
     reference, painted = read(options.reference, kind="labels"), read(options.scribbles, kind="labels")
     if reference.shape != painted.shape or reference.dtype.kind not in "bui":
-        raise InputError(f"--reference {options.reference} has shape {reference.shape} and type {reference.dtype}",
-                         f"whole numbers of shape {painted.shape}, as the scribbles", "Give labels of the same image")
+        raise InputError(
+            f"--reference {options.reference} has shape {reference.shape} and type {reference.dtype}",
+            f"whole numbers of shape {painted.shape}, as the scribbles",
+            "Give labels of the same image",
+        )
     return reference
 
 

@@ -25,8 +25,7 @@ def run_job(job: Job[T], *, title: str = "") -> T:
     from tqdm import tqdm
 
     layout = "{desc} {percentage:3.0f}% |{bar}| {elapsed}<{remaining} {postfix}"
-    with tqdm(total=_TICKS, desc=title, bar_format=layout, file=sys.stderr, dynamic_ncols=True, leave=False,
-              disable=None) as bar:
+    with tqdm(total=_TICKS, desc=title, bar_format=layout, file=sys.stderr, dynamic_ncols=True, leave=False, disable=None) as bar:
 
         def show(event: Progress) -> None:
             bar.set_postfix_str(event.message, refresh=False)

@@ -14,8 +14,12 @@ if TYPE_CHECKING:
     from napari_dinov3.evaluate.metrics import Report, evaluate_labels
 
 _WHERE = {
-    "Report": "metrics", "evaluate_labels": "metrics", "read_voc_boxes": "corloc", "run_experiments": "experiments",
-    "score_discovery": "corloc", "tau_sweep_steps": "corloc",
+    "Report": "metrics",
+    "evaluate_labels": "metrics",
+    "read_voc_boxes": "corloc",
+    "run_experiments": "experiments",
+    "score_discovery": "corloc",
+    "tau_sweep_steps": "corloc",
 }
 
 __all__ = ["Report", "evaluate_labels", "read_voc_boxes", "run_experiments", "score_discovery", "tau_sweep_steps"]

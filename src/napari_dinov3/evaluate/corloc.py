@@ -142,8 +142,11 @@ def score_discovery(
     score : DiscoveryScore
     """
     if len(boxes) != len(truths) or (masks is not None and len(masks) != len(truths)):
-        raise InputError(f"{len(boxes)} planes of boxes for {len(truths)} references", "the same number of each",
-                         "Pass boxes, masks and references of the same planes")
+        raise InputError(
+            f"{len(boxes)} planes of boxes for {len(truths)} references",
+            "the same number of each",
+            "Pass boxes, masks and references of the same planes",
+        )
     best, overlaps, hits, found, known = [], [], 0, 0, 0
     for index, truth in enumerate(truths):
         if not len(truth.boxes):
@@ -156,8 +159,12 @@ def score_discovery(
     if not best:
         raise InputError("No plane has a known object", "at least one", "Check the reference labels or annotation files")
     return DiscoveryScore(
-        len(best), float(np.mean(np.array(best) >= MATCH_IOU)), float(np.mean(best)),
-        float(np.mean(overlaps)) if overlaps else float("nan"), hits / found if found else 0.0, hits / known,
+        len(best),
+        float(np.mean(np.array(best) >= MATCH_IOU)),
+        float(np.mean(best)),
+        float(np.mean(overlaps)) if overlaps else float("nan"),
+        hits / found if found else 0.0,
+        hits / known,
     )
 
 
@@ -213,8 +220,11 @@ def _read_voc_file(file: Path, drop_difficult: bool) -> Boxes:
             row0, col0, row1, col1 = (round(values[name]) for name in ("ymin", "xmin", "ymax", "xmax"))
             boxes.append([row0 - 1, col0 - 1, row1, col1])
     except (ElementTree.ParseError, KeyError, ValueError) as error:
-        raise FileFormatError(f"{file.name} is not a Pascal VOC annotation ({error})",
-                              "objects with a bndbox of xmin, ymin, xmax, ymax", "Repair or remove the file") from error
+        raise FileFormatError(
+            f"{file.name} is not a Pascal VOC annotation ({error})",
+            "objects with a bndbox of xmin, ymin, xmax, ymax",
+            "Repair or remove the file",
+        ) from error
     return np.array(boxes, np.int32).reshape(-1, 4)
 
 
@@ -296,5 +306,6 @@ def tau_sweep_steps(
             masks[index] += [cut.mask(plane) for plane in range(len(cut))]
         done += 1000 * len(features)
         yield Progress(min(done, total), total, f"{len(masks[0])} planes swept")
-    return TauSweep(tuple(taus), tuple(
-        score_discovery(found, truths, masks=drawn) for found, drawn in zip(boxes, masks, strict=True)))
+    return TauSweep(
+        tuple(taus), tuple(score_discovery(found, truths, masks=drawn) for found, drawn in zip(boxes, masks, strict=True))
+    )

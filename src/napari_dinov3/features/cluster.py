@@ -83,13 +83,17 @@ def _connect(client: Any) -> tuple[Any, bool]:
     try:
         from dask.distributed import Client
     except ImportError as error:
-        raise MissingDependencyError(f"A cluster at {client} needs dask.distributed", "this package installed",
-                                     'Run: pip install "napari-dinov3[cluster]"') from error
+        raise MissingDependencyError(
+            f"A cluster at {client} needs dask.distributed", "this package installed", 'Run: pip install "napari-dinov3[cluster]"'
+        ) from error
     try:
         return Client(client, timeout="10s"), True
     except (OSError, ValueError) as error:  # a timeout is an OSError
-        raise InputError(f"No scheduler answers at {client!r}", "the address that dask-scheduler prints, such as "
-                         "tcp://10.0.0.1:8786", "Start a scheduler, or check the address and the firewall") from error
+        raise InputError(
+            f"No scheduler answers at {client!r}",
+            "the address that dask-scheduler prints, such as tcp://10.0.0.1:8786",
+            "Start a scheduler, or check the address and the firewall",
+        ) from error
 
 
 def _fill(run: Extraction, stored: StoredMap, client: Any) -> Job[None]:
@@ -122,7 +126,14 @@ def _submit(
     threads = sum(client.nthreads().values())
     while len(groups) < max(1, threads) * _AHEAD and (group := next(waiting, None)) is not None:
         future = client.submit(
-            _embed_here, _only(run.planes, group), run.model, run.window, run.layout, group, size, stored.folder.resolve(),
+            _embed_here,
+            _only(run.planes, group),
+            run.model,
+            run.window,
+            run.layout,
+            group,
+            size,
+            stored.folder.resolve(),
             pure=False,
         )
         groups[future] = group
@@ -145,9 +156,11 @@ def _result(future: Any, group: range) -> list[tuple[int, npt.NDArray[np.float32
     try:
         tokens: list[tuple[int, npt.NDArray[np.float32] | None]] = future.result()
     except KilledWorker as error:
-        raise InputError(f"Planes {group[0] + 1} to {group[-1] + 1} brought down every worker that tried them",
-                         "workers with memory for the network and a tile",
-                         "Give the workers more memory, or choose a smaller tile_size or model; what is done is kept") from error
+        raise InputError(
+            f"Planes {group[0] + 1} to {group[-1] + 1} brought down every worker that tried them",
+            "workers with memory for the network and a tile",
+            "Give the workers more memory, or choose a smaller tile_size or model; what is done is kept",
+        ) from error
     return tokens
 
 
@@ -159,8 +172,11 @@ def _embed_here(
     import zarr
 
     if not (folder / MANIFEST).is_file():
-        raise InputError(f"A worker cannot see {folder}", "a folder on a file system that all workers share",
-                         "Choose such a folder with folder=... or cache=...")
+        raise InputError(
+            f"A worker cannot see {folder}",
+            "a folder on a file system that all workers share",
+            "Choose such a folder with folder=... or cache=...",
+        )
     array: Any = zarr.open_array(folder / ARRAY, mode="r+")
     tokens = []
     # planes of a lazy stack are read in this thread: handing them back to the cluster could wait for this very thread

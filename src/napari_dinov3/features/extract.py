@@ -106,8 +106,14 @@ def extract_steps(
         After each batch of tiles.
     """
     run = yield from prepare_steps(
-        image, backbone=backbone, stride=stride, percentiles=percentiles, tile_size=tile_size, batch_size=batch_size,
-        memory_gb=memory_gb, **image_options,
+        image,
+        backbone=backbone,
+        stride=stride,
+        percentiles=percentiles,
+        tile_size=tile_size,
+        batch_size=batch_size,
+        memory_gb=memory_gb,
+        **image_options,
     )
     if folder is None and cache is None:
         return (yield from _into_memory(run))
@@ -135,8 +141,11 @@ class Extraction:
     def how(self) -> dict[str, Any]:
         """Collect what beside the pixels decides the numbers."""
         return {
-            "backbone": self.model.facts.name, "revision": self.model.revision, "stride": self.model.stride,
-            "window": [self.window.low, self.window.high], "tile": [self.layout.tile_size, getattr(self.model, "overlap", 0.0)],
+            "backbone": self.model.facts.name,
+            "revision": self.model.revision,
+            "stride": self.model.stride,
+            "window": [self.window.low, self.window.high],
+            "tile": [self.layout.tile_size, getattr(self.model, "overlap", 0.0)],
         }
 
 
@@ -239,20 +248,35 @@ def _provenance(run: Extraction, precision: str) -> dict[str, Any]:
 
     planes, model = run.planes, run.model
     return {
-        "package": "napari-dinov3", "version": __version__, "image": planes.name, "image_dtype": str(planes.dtype),
-        "backbone": model.facts.name, "revision": model.revision, "stride": model.stride,
-        "intensity_window": [run.window.low, run.window.high], "precision": precision, "reason": run.reason,
-        "percentiles": list(run.percentiles), **({"network": dict(model.provenance)} if hasattr(model, "provenance") else {}),
+        "package": "napari-dinov3",
+        "version": __version__,
+        "image": planes.name,
+        "image_dtype": str(planes.dtype),
+        "backbone": model.facts.name,
+        "revision": model.revision,
+        "stride": model.stride,
+        "intensity_window": [run.window.low, run.window.high],
+        "precision": precision,
+        "reason": run.reason,
+        "percentiles": list(run.percentiles),
+        **({"network": dict(model.provenance)} if hasattr(model, "provenance") else {}),
     }
 
 
-def _as_feature_map(
-    run: Extraction, array: Any, cls: npt.NDArray[np.float32] | None, provenance: dict[str, Any]
-) -> FeatureMap:
+def _as_feature_map(run: Extraction, array: Any, cls: npt.NDArray[np.float32] | None, provenance: dict[str, Any]) -> FeatureMap:
     planes, model = run.planes, run.model
     _, rows, cols = planes.shape
     return FeatureMap(
-        array=array, backbone=model.facts.name, revision=model.revision, stride=float(model.stride),
-        first_centre=(model.stride - 1) / 2, image_shape=(rows, cols), world_from_pixel=planes.world_from_pixel, axes=planes.axes,
-        spacing=planes.spacing, units=planes.units, cls=cls, provenance=MappingProxyType(provenance),
+        array=array,
+        backbone=model.facts.name,
+        revision=model.revision,
+        stride=float(model.stride),
+        first_centre=(model.stride - 1) / 2,
+        image_shape=(rows, cols),
+        world_from_pixel=planes.world_from_pixel,
+        axes=planes.axes,
+        spacing=planes.spacing,
+        units=planes.units,
+        cls=cls,
+        provenance=MappingProxyType(provenance),
     )

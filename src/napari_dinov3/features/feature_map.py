@@ -62,8 +62,11 @@ class FeatureMap:
 
     def __post_init__(self) -> None:
         if len(self.array.shape) != 4 or 0 in self.array.shape:
-            raise InputError(f"Features have shape {tuple(self.array.shape)}", "(planes, rows, cols, dim), none of them 0",
-                             "Add the missing axis, for example features[None]")
+            raise InputError(
+                f"Features have shape {tuple(self.array.shape)}",
+                "(planes, rows, cols, dim), none of them 0",
+                "Add the missing axis, for example features[None]",
+            )
 
     @classmethod
     def from_array(cls, array: npt.ArrayLike, /, *, stride: float = 16, **facts: Any) -> FeatureMap:
@@ -82,12 +85,18 @@ class FeatureMap:
         if features.ndim == 3:
             features = features[None]
         if features.ndim != 4:
-            raise InputError(f"Features have shape {features.shape}", "(planes, rows, cols, dim) or (rows, cols, dim)",
-                             "Reshape the array to its patch grid")
+            raise InputError(
+                f"Features have shape {features.shape}",
+                "(planes, rows, cols, dim) or (rows, cols, dim)",
+                "Reshape the array to its patch grid",
+            )
         _, rows, cols, _ = features.shape
         defaults: dict[str, Any] = {
-            "backbone": "array", "revision": "unknown", "first_centre": (stride - 1) / 2,
-            "image_shape": (round(rows * stride), round(cols * stride)), "world_from_pixel": np.eye(4),
+            "backbone": "array",
+            "revision": "unknown",
+            "first_centre": (stride - 1) / 2,
+            "image_shape": (round(rows * stride), round(cols * stride)),
+            "world_from_pixel": np.eye(4),
         }
         return cls(array=features, stride=stride, **{**defaults, **facts})
 
@@ -133,9 +142,11 @@ class FeatureMap:
         """
         height, width = self.image_shape
         if not (-0.5 <= row <= height - 0.5 and -0.5 <= col <= width - 0.5):
-            raise InputError(f"Pixel (row {row:g}, col {col:g})",
-                             f"a pixel of the image, rows 0..{height - 1}, cols 0..{width - 1}",
-                             "Choose a point inside the image")
+            raise InputError(
+                f"Pixel (row {row:g}, col {col:g})",
+                f"a pixel of the image, rows 0..{height - 1}, cols 0..{width - 1}",
+                "Choose a point inside the image",
+            )
         at_row, at_col = self.patches_at(np.array([[row, col]]))[0]
         return int(at_row), int(at_col)
 
@@ -172,9 +183,11 @@ class FeatureMap:
         theirs = other.signature if isinstance(other, FeatureMap) else other
         different = [f"{key} {mine!r} and {theirs.get(key)!r}" for key, mine in self.signature.items() if mine != theirs.get(key)]
         if different:
-            raise FeatureMismatchError(f"{what} do not fit together: {'; '.join(different)}",
-                                       "the same backbone, revision, stride and width",
-                                       "Extract both with the same backbone settings")
+            raise FeatureMismatchError(
+                f"{what} do not fit together: {'; '.join(different)}",
+                "the same backbone, revision, stride and width",
+                "Extract both with the same backbone settings",
+            )
 
     @property
     def signature(self) -> dict[str, Any]:

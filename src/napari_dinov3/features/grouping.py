@@ -206,8 +206,11 @@ def gram_distance(features: FeatureMap, other: FeatureMap, *, plane: int = 0) ->
         Root mean square difference of their cosines over all pairs of patches, 0..2.
     """
     if features.grid != other.grid:
-        raise FeatureMismatchError(f"Grids of {features.grid} and {other.grid} patches", "the same image at the same stride",
-                                   "Extract both with one stride")
+        raise FeatureMismatchError(
+            f"Grids of {features.grid} and {other.grid} patches",
+            "the same image at the same stride",
+            "Extract both with one stride",
+        )
     difference = gram_matrix(features, plane) - gram_matrix(other, plane)
     return float(np.sqrt(np.mean(np.square(difference), dtype=np.float64)))
 

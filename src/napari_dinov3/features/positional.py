@@ -92,9 +92,11 @@ def remove_position(features: FeatureMap, basis: FloatArray) -> FeatureMap:
         With another revision, so that it cannot be taken for the original. CLS tokens stay as they are.
     """
     if basis.ndim != 2 or basis.shape[1] != features.dim:
-        raise InputError(f"A basis of shape {basis.shape} for features of {features.dim} numbers",
-                         f"(components, {features.dim})",
-                         "Measure the basis with the backbone that made the features")
+        raise InputError(
+            f"A basis of shape {basis.shape} for features of {features.dim} numbers",
+            f"(components, {features.dim})",
+            "Measure the basis with the backbone that made the features",
+        )
     array: Any = _LazyPlanes(features.array, lambda plane: _project(plane, basis))
     if features.in_memory:
         array = np.stack([array[plane] for plane in range(len(features))])
@@ -128,8 +130,11 @@ def _measure(model: Backbone, image_shape: tuple[int, int], components: int, til
     flat -= flat.mean(axis=0)
     count = min(components, len(flat) - 1, flat.shape[1])
     if count < 1:
-        raise InputError(f"An image of {image_shape[0]}x{image_shape[1]} pixels has {len(flat)} patch", "at least two patches",
-                         "Use a larger image; a single patch has no position to remove")
+        raise InputError(
+            f"An image of {image_shape[0]}x{image_shape[1]} pixels has {len(flat)} patch",
+            "at least two patches",
+            "Use a larger image; a single patch has no position to remove",
+        )
     _, vectors = np.linalg.eigh(flat.T @ flat)
     return np.ascontiguousarray(vectors[:, ::-1][:, :count].T, dtype=np.float32)
 

@@ -110,8 +110,9 @@ class FeatureStore:
 
     def __init__(self, folder: str | Path | None = None, *, budget_gb: float = DEFAULT_BUDGET_GB) -> None:
         if budget_gb <= 0:
-            raise InputError(f"budget_gb={budget_gb}", "a positive number of gigabytes",
-                             "Give the space the feature cache may take")
+            raise InputError(
+                f"budget_gb={budget_gb}", "a positive number of gigabytes", "Give the space the feature cache may take"
+            )
         if folder is None:
             from napari_dinov3.backbones.sources import cache_folder
 
@@ -161,9 +162,11 @@ class FeatureStore:
         """
         budget = self.budget_gb * 1e9
         if nbytes > budget:
-            raise InputError(f"This map takes {nbytes / 1e9:.1f} GB, more than the feature cache's {self.budget_gb:g} GB",
-                             "a budget that holds at least one map", "Raise the budget, choose a coarser stride, or keep the map "
-                             "in a folder of its own with folder=...")
+            raise InputError(
+                f"This map takes {nbytes / 1e9:.1f} GB, more than the feature cache's {self.budget_gb:g} GB",
+                "a budget that holds at least one map",
+                "Raise the budget, choose a coarser stride, or keep the map in a folder of its own with folder=...",
+            )
         entries, removed = self.entries(), []
         total = sum(entry.nbytes for entry in entries)
         for entry in entries:

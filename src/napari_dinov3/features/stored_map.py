@@ -166,8 +166,11 @@ def open_map(
         _make(folder, {"format": FORMAT, "key": key, "shape": list(shape), "dtype": dtype, "facts": dict(facts)})
     stored = StoredMap(folder)
     if stored.manifest.get("format") != FORMAT or stored.manifest.get("key") != key:
-        raise InputError(f"{folder} exists and holds the features of another image, backbone or setting",
-                         "an empty or new folder, or the one of the same run", "Choose another folder, or delete this one")
+        raise InputError(
+            f"{folder} exists and holds the features of another image, backbone or setting",
+            "an empty or new folder, or the one of the same run",
+            "Choose another folder, or delete this one",
+        )
     return stored
 
 
@@ -207,5 +210,8 @@ class _room_on:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, OSError) and error.errno in _NO_ROOM:
-            raise InputError(f"The disk of {self.folder} is full", "room for the features; what was computed so far is kept",
-                             "Free some space, or clear the feature cache, and run again: it goes on where it stopped") from error
+            raise InputError(
+                f"The disk of {self.folder} is full",
+                "room for the features; what was computed so far is kept",
+                "Free some space, or clear the feature cache, and run again: it goes on where it stopped",
+            ) from error

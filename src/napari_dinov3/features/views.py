@@ -163,14 +163,18 @@ def similarity_to_region(
     painted = np.asarray(mask) != 0
     if painted.ndim == 2:
         if plane is None and len(features) > 1:
-            raise InputError("A 2D region for a stack", f"a mask of all {len(features)} planes, or the plane it belongs to",
-                             "Pass plane=")
+            raise InputError(
+                "A 2D region for a stack", f"a mask of all {len(features)} planes, or the plane it belongs to", "Pass plane="
+            )
         painted, first = painted[None], plane or 0
     else:
         first = 0
     if painted.shape[1:] != features.image_shape or first + len(painted) > len(features):
-        raise InputError(f"The region has shape {painted.shape}", f"{(len(features), *features.image_shape)}, as the image",
-                         "Paint on a labels layer of the image's own shape")
+        raise InputError(
+            f"The region has shape {painted.shape}",
+            f"{(len(features), *features.image_shape)}, as the image",
+            "Paint on a labels layer of the image's own shape",
+        )
     if not painted.any():
         raise InputError("The region is empty", "at least one painted pixel", "Paint a region first")
     mean, spread = standardisation(features)
@@ -183,7 +187,10 @@ def similarity_to_region(
 
 
 def cosine_to(
-    features: FeatureMap, vector: FloatArray, *, planes: range | list[int] | None = None,
+    features: FeatureMap,
+    vector: FloatArray,
+    *,
+    planes: range | list[int] | None = None,
     whitening: tuple[FloatArray, FloatArray] | None = None,
 ) -> FloatArray:
     """Cosine of every patch with one vector.
@@ -237,8 +244,11 @@ def gram_matrix(features: FeatureMap, plane: int = 0, *, max_patches: int = MAX_
     _check_plane(features, plane)
     rows, cols = features.grid
     if rows * cols > max_patches:
-        raise InputError(f"The Gram matrix of {rows} x {cols} patches would hold {(rows * cols) ** 2 * 4 / 1e9:.1f} GB",
-                         f"at most {max_patches} patches", "Use a larger stride, a crop, or raise max_patches")
+        raise InputError(
+            f"The Gram matrix of {rows} x {cols} patches would hold {(rows * cols) ** 2 * 4 / 1e9:.1f} GB",
+            f"at most {max_patches} patches",
+            "Use a larger stride, a crop, or raise max_patches",
+        )
     mean, spread = standardisation(features)
     unit = _unit((features.plane(plane).reshape(rows * cols, -1) - mean) / spread)
     gram: FloatArray = unit @ unit.T

@@ -38,8 +38,9 @@ def check_target(path: str | Path, *, overwrite: bool = False) -> Path:
     if target.suffix.lower() == ".npy" and not target.exists():
         check_target(target.with_name(f"{target.name}.json"), overwrite=overwrite)  # its facts go there
     if target.exists() and not overwrite:
-        raise InputError(f"{target} exists", "a new file: nothing is overwritten unasked",
-                         "Choose another name, or pass overwrite=True")
+        raise InputError(
+            f"{target} exists", "a new file: nothing is overwritten unasked", "Choose another name, or pass overwrite=True"
+        )
     if not target.parent.is_dir():
         raise InputError(f"The folder {target.parent} does not exist", "an existing folder", "Create it, or correct the path")
     return target
@@ -67,10 +68,12 @@ def written_whole(path: str | Path, *, overwrite: bool = False) -> Iterator[Path
         _move(part, target, overwrite)
     except OSError as error:
         if isinstance(error, FileExistsError):
-            raise InputError(f"{target} exists", "a new file: nothing is overwritten unasked",
-                             "Choose another name, or pass overwrite=True") from error
-        raise InputError(f"{target} cannot be written: {error}", "a folder with room and the right to write in it",
-                         "Choose another folder") from error
+            raise InputError(
+                f"{target} exists", "a new file: nothing is overwritten unasked", "Choose another name, or pass overwrite=True"
+            ) from error
+        raise InputError(
+            f"{target} cannot be written: {error}", "a folder with room and the right to write in it", "Choose another folder"
+        ) from error
     finally:
         _remove(part)
 

@@ -27,9 +27,14 @@ def write_features_steps(path: Path, features: FeatureMap, *, overwrite: bool = 
     import zarr
 
     facts = {
-        "format": FORMAT, "version": VERSION, **{name: getattr(features, name) for name in _FIELDS},
-        "image_shape": list(features.image_shape), "spacing": list(features.spacing), "units": list(features.units),
-        "world_from_pixel": np.asarray(features.world_from_pixel).tolist(), "provenance": dict(features.provenance),
+        "format": FORMAT,
+        "version": VERSION,
+        **{name: getattr(features, name) for name in _FIELDS},
+        "image_shape": list(features.image_shape),
+        "spacing": list(features.spacing),
+        "units": list(features.units),
+        "world_from_pixel": np.asarray(features.world_from_pixel).tolist(),
+        "provenance": dict(features.provenance),
         "cls": None if features.cls is None else np.asarray(features.cls, np.float64).tolist(),
     }
     with written_whole(path, overwrite=overwrite) as part:
@@ -79,12 +84,16 @@ def read_features(path: str | Path) -> FeatureMap:
             raise ValueError(f"it is not a feature map of version {VERSION}")
         cls = facts["cls"]
         return FeatureMap(
-            array=array, **{name: facts[name] for name in _FIELDS}, image_shape=tuple(facts["image_shape"]),
-            spacing=tuple(facts["spacing"]), units=tuple(facts["units"]),
+            array=array,
+            **{name: facts[name] for name in _FIELDS},
+            image_shape=tuple(facts["image_shape"]),
+            spacing=tuple(facts["spacing"]),
+            units=tuple(facts["units"]),
             world_from_pixel=np.array(facts["world_from_pixel"], dtype=np.float64).reshape(4, 4),
             cls=None if cls is None else np.array(cls, dtype=np.float32),
             provenance=MappingProxyType(dict(facts["provenance"])),
         )
     except Exception as error:  # zarr raises many kinds on folders that are something else
-        raise FileFormatError(f"{path} cannot be opened as features: {error}", "a folder that this package wrote",
-                              "Extract the features again") from error
+        raise FileFormatError(
+            f"{path} cannot be opened as features: {error}", "a folder that this package wrote", "Extract the features again"
+        ) from error

@@ -61,9 +61,17 @@ def read_hdf5(path: Path, *, dataset: str | None = None) -> ImageFile:
     lazy = LazyFile(path.name, shape, dtype, partial(_read, path, name))
     labels = "label" in name.lower() and dtype.kind in "iu"
     facts = {"format": "HDF5", "dataset": name, "datasets": sorted(found)}
-    return ImageFile(levels=(lazy.to_dask(by_plane(shape) if not axes.endswith("s") else (1, *shape[1:])),), axes=axes,
-                     spacing=spacing, units=units, name=f"{path.stem} {name.split('/')[-1]}", path=path,
-                     kind="labels" if labels else "image", placement=placement, facts=MappingProxyType(facts))
+    return ImageFile(
+        levels=(lazy.to_dask(by_plane(shape) if not axes.endswith("s") else (1, *shape[1:])),),
+        axes=axes,
+        spacing=spacing,
+        units=units,
+        name=f"{path.stem} {name.split('/')[-1]}",
+        path=path,
+        kind="labels" if labels else "image",
+        placement=placement,
+        facts=MappingProxyType(facts),
+    )
 
 
 def _images(file: Any, h5py: Any) -> dict[str, Any]:
@@ -83,8 +91,11 @@ def _choose(found: dict[str, Any], dataset: str | None, path: Path) -> str:
         wanted = next(iter(found))
     if wanted not in found:
         listed = "; ".join(f"{name} {' x '.join(map(str, shape))}" for name, shape in sorted(found.items())[:20])
-        raise InputError(f"{path.name} holds {len(found)} images" + (f", none called {wanted!r}" if wanted else ""),
-                         f"one of: {listed}" if found else "at least one", "Choose one, for example dataset='volumes/raw'")
+        raise InputError(
+            f"{path.name} holds {len(found)} images" + (f", none called {wanted!r}" if wanted else ""),
+            f"one of: {listed}" if found else "at least one",
+            "Choose one, for example dataset='volumes/raw'",
+        )
     return wanted
 
 

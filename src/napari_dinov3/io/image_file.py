@@ -64,8 +64,11 @@ class ImageFile:
 
     def __post_init__(self) -> None:
         if len(self.axes) != len(self.shape) or len(self.spacing) != len(self.space) or len(self.units) != len(self.space):
-            raise InputError(f"{self.name!r}: axes {self.axes!r}, shape {self.shape}, spacing {self.spacing}, units {self.units}",
-                             "one axis letter an array axis, one spacing and unit an axis of t z y x", "Correct the reader")
+            raise InputError(
+                f"{self.name!r}: axes {self.axes!r}, shape {self.shape}, spacing {self.spacing}, units {self.units}",
+                "one axis letter an array axis, one spacing and unit an axis of t z y x",
+                "Correct the reader",
+            )
 
     @property
     def data(self) -> Any:
@@ -168,16 +171,25 @@ class ImageFile:
         place[rows, 3] = matrix[order, -1]
         if len(order) == 2:
             spacing, units = [1.0, *spacing], [units[-1], *units]
-        return as_planes(self.levels[level], axes=self.axes, channel=channel, spacing=spacing, units=units,
-                         world_from_pixel=place, name=self.name)
+        return as_planes(
+            self.levels[level],
+            axes=self.axes,
+            channel=channel,
+            spacing=spacing,
+            units=units,
+            world_from_pixel=place,
+            name=self.name,
+        )
 
     def _plane_axes(self) -> str:
         """Choose the axes that planes keep: stack axes of length 1 give way to another one."""
         long = [a for a in self.space if a in "tz" and self.shape[self.axes.index(a)] > 1]
         if len(long) > 1:
-            raise InputError(f"{self.name!r} has axes {self.axes.upper()} of shape {self.shape}",
-                             "two image axes and at most one stack axis",
-                             f"Choose a position first, for example image.select({long[0]}=0)")
+            raise InputError(
+                f"{self.name!r} has axes {self.axes.upper()} of shape {self.shape}",
+                "two image axes and at most one stack axis",
+                f"Choose a position first, for example image.select({long[0]}=0)",
+            )
         single = [a for a in self.space if a in "tz" and a not in long]
         return "".join([*(long or single[-1:]), *(a for a in self.space if a in "yx")])
 
@@ -185,8 +197,11 @@ class ImageFile:
 def _select(image: ImageFile, axis: str, at: int) -> ImageFile:
     if axis not in image.axes or axis in "yxs":
         allowed = [a for a in image.axes if a in "tzc"]
-        raise InputError(f"{image.name!r} has axes {image.axes.upper()}, not {axis.upper()!r} to choose from",
-                         " or ".join(a.upper() for a in allowed) or "no choice: it is a single plane", "Leave this choice out")
+        raise InputError(
+            f"{image.name!r} has axes {image.axes.upper()}, not {axis.upper()!r} to choose from",
+            " or ".join(a.upper() for a in allowed) or "no choice: it is a single plane",
+            "Leave this choice out",
+        )
     where = image.axes.index(axis)
     count = image.shape[where]
     if not -count <= at < count:
@@ -203,8 +218,14 @@ def _select(image: ImageFile, axis: str, at: int) -> ImageFile:
         rows = [*kept, len(image.space)]
         placement = image.placement[np.ix_(rows, rows)].copy()
         placement[:-1, -1] += image.placement[kept, gone] * (at % count)
-    return replace(image, levels=levels, axes=rest, spacing=tuple(image.spacing[i] for i in kept),
-                   units=tuple(image.units[i] for i in kept), placement=placement)
+    return replace(
+        image,
+        levels=levels,
+        axes=rest,
+        spacing=tuple(image.spacing[i] for i in kept),
+        units=tuple(image.units[i] for i in kept),
+        placement=placement,
+    )
 
 
 def _pixel_from_level(image: ImageFile, level: int) -> Matrix:

@@ -31,8 +31,11 @@ class LazyFile:
         try:
             return np.asarray(self._read(index), dtype=self.dtype)
         except Exception as error:  # damaged files make their libraries raise many kinds
-            raise FileFormatError(f"A part of {self.name} cannot be read: {error}", "a whole, undamaged file",
-                                  "Copy it again, or leave these planes out") from error
+            raise FileFormatError(
+                f"A part of {self.name} cannot be read: {error}",
+                "a whole, undamaged file",
+                "Copy it again, or leave these planes out",
+            ) from error
 
     def to_dask(self, chunks: tuple[int, ...]) -> Any:
         """See it as a dask array with these chunks."""

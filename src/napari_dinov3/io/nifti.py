@@ -55,24 +55,35 @@ def read_nifti(path: Path) -> ImageFile:
         shape, zooms = shape[:-1], zooms[:-1]
     _check(path, shape, stored, affine)
     dtype = stored.newbyteorder("=") if (slope, inter) == (1.0, 0.0) else np.dtype(np.float32)
-    axes = "tzyx"[-len(shape):]
+    axes = "tzyx"[-len(shape) :]
     lazy = LazyFile(path.name, shape[::-1], dtype, partial(_read, path, len(shape)))
     chunks = by_plane(lazy.shape) if path.suffix == ".nii" else (*(1,) * (len(shape) - 3), *lazy.shape[-3:])
     unit = unit_name(space) if space != "unknown" else "millimeter"
     spacing, units, placement = _placement(affine, zooms, axes, unit, "second" if time in ("unknown", "sec") else unit_name(time))
     labels = int(header["intent_code"]) == _LABEL_INTENT
     facts = {"format": "NIfTI", "compression": "gzip" if path.suffix == ".gz" else "none"}
-    return ImageFile(levels=(lazy.to_dask(chunks),), axes=axes, spacing=spacing, units=units, name=path.name.split(".nii")[0],
-                     path=path, kind="labels" if labels and dtype.kind in "iu" else "image", placement=placement,
-                     facts=MappingProxyType(facts))
+    return ImageFile(
+        levels=(lazy.to_dask(chunks),),
+        axes=axes,
+        spacing=spacing,
+        units=units,
+        name=path.name.split(".nii")[0],
+        path=path,
+        kind="labels" if labels and dtype.kind in "iu" else "image",
+        placement=placement,
+        facts=MappingProxyType(facts),
+    )
 
 
 def write_nifti_steps(path: Path, image: ImageToWrite, *, overwrite: bool = False) -> Job[None]:
     """Write NIfTI: up to 4D, one channel; the place in the world becomes the affine, in millimetres and seconds."""
     nibabel = require("nibabel", f"{path.name}")
     if "c" in image.axes or "s" in image.axes:
-        raise InputError(f"{path.name} would hold axes {image.axes.upper()}", "axes out of T Z Y X: NIfTI has no channels here",
-                         "Write one channel, or .ome.tif")
+        raise InputError(
+            f"{path.name} would hold axes {image.axes.upper()}",
+            "axes out of T Z Y X: NIfTI has no channels here",
+            "Write one channel, or .ome.tif",
+        )
     dtype = _stored_type(path, image)
     yield Progress(0, 1, f"Write {path.name}")
     data = np.asarray(image.data).astype(dtype, copy=False)
@@ -107,8 +118,11 @@ def _check(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], affine: Any
         raise FileFormatError(f"{path.name} has an affine that cannot be inverted", "a place in the world", "Repair its header")
     claimed, size = math.prod(shape) * dtype.itemsize, path.stat().st_size
     if claimed > size * (_MOST_EXPANSION if path.suffix == ".gz" else 1):
-        raise FileFormatError(f"{path.name} claims {claimed:,} bytes of voxels in a file of {size:,} bytes", "a whole file",
-                              "It is cut short or damaged: copy it again")
+        raise FileFormatError(
+            f"{path.name} claims {claimed:,} bytes of voxels in a file of {size:,} bytes",
+            "a whole file",
+            "It is cut short or damaged: copy it again",
+        )
 
 
 def _placement(affine: Any, zooms: list[float], axes: str, unit: str, time_unit: str) -> tuple[Any, Any, Any]:
@@ -145,8 +159,11 @@ def _stored_type(path: Path, image: ImageToWrite) -> np.dtype[Any]:
         low, high = int(image.data.min()), int(image.data.max())
         fitting: np.dtype[Any] = np.dtype("int32" if low < 0 else "uint32")
         if high > np.iinfo(fitting.name).max or low < np.iinfo(fitting.name).min:
-            raise InputError(f"{path.name} would hold numbers from {low} to {high}",
-                             "numbers of 32 bits, which other programs read", "Relabel first")
+            raise InputError(
+                f"{path.name} would hold numbers from {low} to {high}",
+                "numbers of 32 bits, which other programs read",
+                "Relabel first",
+            )
         return fitting
     name = {"bool": "uint8", "float16": "float32"}.get(dtype.name, dtype.name)
     stored: np.dtype[Any] = np.dtype(name)

@@ -23,10 +23,34 @@ from napari_dinov3.io.units import PIXEL, unit_name, usable_spacing
 EXTENSIONS = (".nrrd", ".nhdr")
 _MOST_EXPANSION = 1100
 _TYPES = {
-    "signed char": "i1", "int8": "i1", "int8_t": "i1", "uchar": "u1", "unsigned char": "u1", "uint8": "u1", "uint8_t": "u1",
-    "short": "i2", "int16": "i2", "int16_t": "i2", "ushort": "u2", "unsigned short": "u2", "uint16": "u2", "uint16_t": "u2",
-    "int": "i4", "int32": "i4", "int32_t": "i4", "uint": "u4", "unsigned int": "u4", "uint32": "u4", "uint32_t": "u4",
-    "longlong": "i8", "int64": "i8", "int64_t": "i8", "ulonglong": "u8", "uint64": "u8", "uint64_t": "u8", "float": "f4",
+    "signed char": "i1",
+    "int8": "i1",
+    "int8_t": "i1",
+    "uchar": "u1",
+    "unsigned char": "u1",
+    "uint8": "u1",
+    "uint8_t": "u1",
+    "short": "i2",
+    "int16": "i2",
+    "int16_t": "i2",
+    "ushort": "u2",
+    "unsigned short": "u2",
+    "uint16": "u2",
+    "uint16_t": "u2",
+    "int": "i4",
+    "int32": "i4",
+    "int32_t": "i4",
+    "uint": "u4",
+    "unsigned int": "u4",
+    "uint32": "u4",
+    "uint32_t": "u4",
+    "longlong": "i8",
+    "int64": "i8",
+    "int64_t": "i8",
+    "ulonglong": "u8",
+    "uint64": "u8",
+    "uint64_t": "u8",
+    "float": "f4",
     "double": "f8",
 }
 
@@ -47,33 +71,46 @@ def read_nrrd(path: Path) -> ImageFile:
     except Exception as error:  # pynrrd raises NRRDError, ValueError, KeyError ... on damaged files
         raise FileFormatError(f"{path.name} cannot be read as NRRD: {error}", "a whole NRRD file", "Copy it again") from error
     _check(path, header, shape, dtype)
-    axes = "zyx"[-len(shape):]
+    axes = "zyx"[-len(shape) :]
     spacing, placement = _placement(header, len(shape))
     units = list(header.get("space units") or [])
     names = tuple(unit_name(str(u)) for u in reversed(units)) if len(units) == len(shape) else (PIXEL,) * len(shape)
     lazy = LazyFile(path.name, shape, dtype, partial(_read, path))
     labels = dtype.kind in "iu" and any(word in path.name.lower() for word in ("annotation", "label", "seg"))
-    return ImageFile(levels=(lazy.to_dask(shape),), axes=axes, spacing=spacing, units=names, name=path.stem, path=path,
-                     kind="labels" if labels else "image", placement=placement,
-                     facts=MappingProxyType({"format": "NRRD", "compression": str(header.get("encoding", "raw"))}))
+    return ImageFile(
+        levels=(lazy.to_dask(shape),),
+        axes=axes,
+        spacing=spacing,
+        units=names,
+        name=path.stem,
+        path=path,
+        kind="labels" if labels else "image",
+        placement=placement,
+        facts=MappingProxyType({"format": "NRRD", "compression": str(header.get("encoding", "raw"))}),
+    )
 
 
 def _check(path: Path, header: dict[str, Any], shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
     if len(shape) not in (2, 3) or min(shape) < 1:
-        raise FileFormatError(f"{path.name} has shape {shape}", "two or three axes, none of them 0",
-                              "Save one part as a 3D image")
+        raise FileFormatError(
+            f"{path.name} has shape {shape}", "two or three axes, none of them 0", "Save one part as a 3D image"
+        )
     beside = header.get("data file", header.get("datafile"))
     data = path
     if beside is not None:
         data = path.parent / str(beside)
         if Path(str(beside)).name != str(beside) or not data.is_file():
-            raise FileFormatError(f"{path.name} takes its data from {beside!r}", "a single file in its own folder",
-                                  "Put both files into one folder")
+            raise FileFormatError(
+                f"{path.name} takes its data from {beside!r}", "a single file in its own folder", "Put both files into one folder"
+            )
     claimed, size = math.prod(shape) * dtype.itemsize, data.stat().st_size
     raw = str(header.get("encoding", "raw")).lower() == "raw"
     if claimed > size * (1 if raw else _MOST_EXPANSION):
-        raise FileFormatError(f"{path.name} claims {claimed:,} bytes in a file of {size:,} bytes", "a whole file",
-                              "It is cut short or damaged: copy it again")
+        raise FileFormatError(
+            f"{path.name} claims {claimed:,} bytes in a file of {size:,} bytes",
+            "a whole file",
+            "It is cut short or damaged: copy it again",
+        )
 
 
 def _placement(header: dict[str, Any], ndim: int) -> tuple[tuple[float, ...], Any]:

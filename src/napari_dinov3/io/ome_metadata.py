@@ -61,7 +61,12 @@ def parse(xml: str, image: int = 0) -> dict[str, Any]:
 
 
 def describe(
-    axes: str, spacing: Mapping[str, float], units: Mapping[str, str], *, name: str, channel_names: tuple[str, ...] = (),
+    axes: str,
+    spacing: Mapping[str, float],
+    units: Mapping[str, str],
+    *,
+    name: str,
+    channel_names: tuple[str, ...] = (),
     own: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write the metadata of one image as tifffile's OME writer takes it.

@@ -34,17 +34,21 @@ def write_steps(path: Path, image: ImageToWrite, *, overwrite: bool = False) -> 
     dtype = _stored_type(image)
     colours = image.data.shape[-1:] if "s" in image.axes else ()
     stack = tuple(image.data.shape[: image.data.ndim - 2 - len(colours)])
-    plane_shape = tuple(image.data.shape[len(stack):])
+    plane_shape = tuple(image.data.shape[len(stack) :])
     count = math.prod(stack)
     # readers drop axes of length 1, and their spacing with them: what is a stack is said in words of our own
     own = {**image.own, "axes": image.axes} if 1 in stack else image.own
-    metadata = ome_metadata.describe(image.axes, image.spacing, image.units, name=image.name,
-                                     channel_names=image.channel_names, own=own)
+    metadata = ome_metadata.describe(
+        image.axes, image.spacing, image.units, name=image.name, channel_names=image.channel_names, own=own
+    )
     xml = tifffile.OmeXml(Creator="napari-dinov3")
     samples = colours[0] if colours else 1
     xml.addimage(dtype, image.data.shape, (count, 1, 1, *plane_shape[:2], samples), **metadata)
     pages: dict[str, Any] = {
-        "photometric": "rgb" if colours else "minisblack", "compression": "zlib", "contiguous": False, "metadata": None,
+        "photometric": "rgb" if colours else "minisblack",
+        "compression": "zlib",
+        "contiguous": False,
+        "metadata": None,
         "predictor": dtype.kind in "iu" and image.kind == "image",
     }
     if colours and colours[0] == 4:
@@ -68,8 +72,9 @@ def _planes(data: Any, stack: tuple[int, ...]) -> Iterator[npt.NDArray[Any]]:
 def _stored_type(image: ImageToWrite) -> np.dtype[Any]:
     dtype: np.dtype[Any] = np.dtype(image.data.dtype)
     if image.kind == "labels" and dtype.kind not in "bui":
-        raise InputError(f"Labels of type {dtype}", "whole numbers",
-                         "Convert them first, for example labels.astype(numpy.uint32)")
+        raise InputError(
+            f"Labels of type {dtype}", "whole numbers", "Convert them first, for example labels.astype(numpy.uint32)"
+        )
     if dtype.itemsize == 8 and dtype.kind in "iu":
         name = "uint32" if dtype.kind == "u" or image.kind == "labels" else "int32"
     else:
@@ -83,7 +88,9 @@ def _exact(plane: npt.NDArray[Any], dtype: np.dtype[Any], path: Path) -> npt.NDA
         limits = np.iinfo(dtype.name)
         low, high = int(plane.min()), int(plane.max())
         if low < limits.min or high > limits.max:
-            raise InputError(f"{path.name} would hold numbers from {low} to {high}",
-                             f"{limits.min}..{limits.max}: OME-TIFF has no 64-bit integers",
-                             "Relabel first (skimage.segmentation.relabel_sequential), or write .npy")
+            raise InputError(
+                f"{path.name} would hold numbers from {low} to {high}",
+                f"{limits.min}..{limits.max}: OME-TIFF has no 64-bit integers",
+                "Relabel first (skimage.segmentation.relabel_sequential), or write .npy",
+            )
     return plane.astype(dtype, copy=False)

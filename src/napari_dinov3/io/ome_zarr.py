@@ -61,13 +61,15 @@ def read_ome_zarr(path: Path, *, dataset: str | None = None) -> ImageFile:
     except InputError:
         raise
     except Exception as error:  # the library raises many kinds on folders that are something else
-        raise FileFormatError(f"{path.name} cannot be read as OME-Zarr: {error}", "an OME-Zarr 0.4 or 0.5 image",
-                              "Give the folder of one image") from error
+        raise FileFormatError(
+            f"{path.name} cannot be read as OME-Zarr: {error}", "an OME-Zarr 0.4 or 0.5 image", "Give the folder of one image"
+        ) from error
     if len(set(axes)) != len(axes) or not {"y", "x"} <= set(axes) <= set("tzcyx"):
         raise FileFormatError(f"{path.name} has axes {axes!r}", "letters out of t z c y x", "Choose another image")
     order = sorted(range(len(axes)), key=lambda at: "tzcyx".index(axes[at]))
-    levels = tuple(level if order == sorted(order) and order == list(range(len(order))) else level.transpose(order)
-                   for level in node.data)
+    levels = tuple(
+        level if order == sorted(order) and order == list(range(len(order))) else level.transpose(order) for level in node.data
+    )
     kept = [at for at in order if axes[at] != "c"]
     spacing = tuple(scale[at] for at in kept)
     shift = [offset[at] for at in kept]
@@ -81,9 +83,18 @@ def read_ome_zarr(path: Path, *, dataset: str | None = None) -> ImageFile:
     facts: dict[str, Any] = {"format": "OME-Zarr"}
     if "provenance" in own:
         facts["provenance"] = own["provenance"]
-    return ImageFile(levels=levels, axes="".join(axes[at] for at in order), spacing=spacing, path=path,
-                     units=tuple(unit_name(units[axes[at]]) for at in kept), name=path.name.split(".")[0],
-                     kind="labels" if label else "image", channel_names=channels, placement=place, facts=MappingProxyType(facts))
+    return ImageFile(
+        levels=levels,
+        axes="".join(axes[at] for at in order),
+        spacing=spacing,
+        path=path,
+        units=tuple(unit_name(units[axes[at]]) for at in kept),
+        name=path.name.split(".")[0],
+        kind="labels" if label else "image",
+        channel_names=channels,
+        placement=place,
+        facts=MappingProxyType(facts),
+    )
 
 
 def write_ome_zarr_steps(path: Path, image: ImageToWrite, *, overwrite: bool = False) -> Job[None]:
@@ -93,8 +104,11 @@ def write_ome_zarr_steps(path: Path, image: ImageToWrite, *, overwrite: bool = F
     import zarr
 
     if "s" in image.axes:
-        raise InputError(f"{path.name} would hold colours", "channels: OME-Zarr has no colour axis",
-                         "Move the colours to a channel axis (axes='cyx'), or write .ome.tif")
+        raise InputError(
+            f"{path.name} would hold colours",
+            "channels: OME-Zarr has no colour axis",
+            "Move the colours to a channel axis (axes='cyx'), or write .ome.tif",
+        )
     data = image.data if isinstance(image.data, dask.array.Array) else dask.array.from_array(image.data, chunks="auto")
     letters = sorted(image.axes, key="tczyx".index)  # the order the format asks for
     data = data.transpose([image.axes.index(a) for a in letters])
@@ -105,8 +119,13 @@ def write_ome_zarr_steps(path: Path, image: ImageToWrite, *, overwrite: bool = F
         warnings.simplefilter("ignore")  # of the library about its own future
         yield Progress(0, 1, f"Write {path.name}")
         group = zarr.open_group(part, mode="w")
-        require("ome_zarr.writer", path.name).write_multiscale([data.rechunk(chunks)], group, axes=axes, name=image.name,
-                         coordinate_transformations=[[{"type": "scale", "scale": scale}]])
+        require("ome_zarr.writer", path.name).write_multiscale(
+            [data.rechunk(chunks)],
+            group,
+            axes=axes,
+            name=image.name,
+            coordinate_transformations=[[{"type": "scale", "scale": scale}]],
+        )
         group.attrs[KEY] = _jsonable(image.own)
         yield Progress(1, 1, f"Write {path.name}")
 

@@ -29,5 +29,6 @@ def require(module: str, what: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise MissingDependencyError(f"{what} needs the package {package}", "that package installed",
-                                     f"Run: pip install {package}") from error
+        raise MissingDependencyError(
+            f"{what} needs the package {package}", "that package installed", f"Run: pip install {package}"
+        ) from error

@@ -36,8 +36,14 @@ def read_facts(path: Path) -> dict[str, Any]:
 def write_numpy_steps(path: Path, image: ImageToWrite, *, overwrite: bool = False) -> Job[None]:
     """Write ``.npy`` plane by plane, and axes, spacing, units and provenance to ``NAME.npy.json``."""
     data = image.data
-    facts = {"axes": image.axes, "spacing": image.spacing, "units": image.units, "name": image.name,
-             "channel_names": list(image.channel_names), **image.own}
+    facts = {
+        "axes": image.axes,
+        "spacing": image.spacing,
+        "units": image.units,
+        "name": image.name,
+        "channel_names": list(image.channel_names),
+        **image.own,
+    }
     beside = check_target(path.with_name(f"{path.name}.json"), overwrite=overwrite)
     with written_whole(path, overwrite=overwrite) as part:
         out = np.lib.format.open_memmap(part, mode="w+", dtype=np.dtype(data.dtype), shape=tuple(data.shape))
@@ -63,8 +69,11 @@ def write_png_steps(path: Path, image: ImageToWrite, *, overwrite: bool = False)
     if data.dtype.kind == "f" and data.size and np.nanmin(data) >= 0 and np.nanmax(data) <= 1:
         data = np.rint(np.nan_to_num(data) * 255).astype(np.uint8)
     if data.ndim != 2 + colours or data.dtype not in (np.uint8, np.uint16) or (colours and data.dtype != np.uint8):
-        raise InputError(f"{path.name} would hold an array of shape {data.shape} and type {data.dtype}",
-                         "one plane of 8-bit grey or RGB, 16-bit grey, or floats in 0..1", "Write .ome.tif instead")
+        raise InputError(
+            f"{path.name} would hold an array of shape {data.shape} and type {data.dtype}",
+            "one plane of 8-bit grey or RGB, 16-bit grey, or floats in 0..1",
+            "Write .ome.tif instead",
+        )
     with written_whole(path, overwrite=overwrite) as part:
         Image.fromarray(data).save(part, format="PNG")
         yield Progress(1, 1, f"Write {path.name}")

@@ -94,15 +94,19 @@ def read_numpy(path: Path) -> npt.NDArray[Any]:
         with np.load(path, allow_pickle=False) as archive:
             names = archive.files
             if len(names) != 1:
-                raise FileFormatError(f"{path.name} holds {len(names)} arrays ({', '.join(names[:5])})", "one array",
-                                      "Save the one you need with numpy.save")
+                raise FileFormatError(
+                    f"{path.name} holds {len(names)} arrays ({', '.join(names[:5])})",
+                    "one array",
+                    "Save the one you need with numpy.save",
+                )
             _check_archive(path)
             return np.asarray(archive[names[0]])
     except FileFormatError:
         raise
     except Exception as error:  # numpy raises ValueError, OSError, EOFError, zipfile and zlib errors on damaged files
-        raise FileFormatError(f"{path.name} cannot be read: {error}", "a numpy file of plain numbers",
-                              "Save the array again with numpy.save") from error
+        raise FileFormatError(
+            f"{path.name} cannot be read: {error}", "a numpy file of plain numbers", "Save the array again with numpy.save"
+        ) from error
 
 
 def _check_archive(path: Path, limit: int = 8 << 30) -> None:
@@ -111,8 +115,11 @@ def _check_archive(path: Path, limit: int = 8 << 30) -> None:
     with zipfile.ZipFile(path) as archive:
         claimed = sum(entry.file_size for entry in archive.infolist())
     if claimed > limit:
-        raise FileFormatError(f"{path.name} unpacks to {claimed:,} bytes", f"at most {limit:,}",
-                              "Save the array as .npy, which is read piece by piece")
+        raise FileFormatError(
+            f"{path.name} unpacks to {claimed:,} bytes",
+            f"at most {limit:,}",
+            "Save the array as .npy, which is read piece by piece",
+        )
 
 
 @contextlib.contextmanager
@@ -128,8 +135,11 @@ def _opened(path: Path) -> Iterator[Any]:
     except FileFormatError:
         raise
     except Exception as error:  # Pillow raises OSError, SyntaxError, struct.error, ValueError ... on damaged files
-        raise FileFormatError(f"{path.name} cannot be read as a picture: {error}", "a whole PNG, JPEG, BMP or GIF file",
-                              "Copy it again; save very large pictures as tiled TIFF") from error
+        raise FileFormatError(
+            f"{path.name} cannot be read as a picture: {error}",
+            "a whole PNG, JPEG, BMP or GIF file",
+            "Copy it again; save very large pictures as tiled TIFF",
+        ) from error
 
 
 def _refuse_deep_colour(path: Path) -> None:
@@ -139,5 +149,8 @@ def _refuse_deep_colour(path: Path) -> None:
     except OSError as error:
         raise FileFormatError(f"{path} cannot be opened: {error}", "a file that can be read", "Check the path") from error
     if head.startswith(_PNG_MAGIC) and len(head) == 26 and head[24] == 16 and head[25] in (2, 6):
-        raise FileFormatError(f"{path.name} is a colour PNG of 16 bits a channel", "8 bits a channel, or TIFF",
-                              "Save it as TIFF, so that nothing is cut to 8 bits")
+        raise FileFormatError(
+            f"{path.name} is a colour PNG of 16 bits a channel",
+            "8 bits a channel, or TIFF",
+            "Save it as TIFF, so that nothing is cut to 8 bits",
+        )

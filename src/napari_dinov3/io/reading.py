@@ -107,9 +107,11 @@ def _open(path: Path, series: int, dataset: str | None, stack_axis: Literal["z",
         return _numpy(array, path)
     if path.name.lower().endswith((*_VOLUMES, *_HDF5)):
         return _open_volume(path, dataset)
-    raise InputError(f"{path.name} ends in {suffix or 'nothing'}",
-                     "TIFF, PNG, JPEG, BMP, NumPy, NIfTI, NRRD, HDF5, OME-Zarr or a folder of slices",
-                     "Save it in one of these formats, for example as TIFF with Fiji")
+    raise InputError(
+        f"{path.name} ends in {suffix or 'nothing'}",
+        "TIFF, PNG, JPEG, BMP, NumPy, NIfTI, NRRD, HDF5, OME-Zarr or a folder of slices",
+        "Save it in one of these formats, for example as TIFF with Fiji",
+    )
 
 
 def _open_volume(path: Path, dataset: str | None) -> ImageFile:
@@ -123,8 +125,15 @@ def _open_volume(path: Path, dataset: str | None) -> ImageFile:
 
 def _plain(array: Any, axes: str, path: Path, form: str) -> ImageFile:
     space = [a for a in axes if a not in "cs"]
-    return ImageFile(levels=(array,), axes=axes, spacing=(1.0,) * len(space), units=(PIXEL,) * len(space),
-                     name=path.stem, path=path, facts=MappingProxyType({"format": form}))
+    return ImageFile(
+        levels=(array,),
+        axes=axes,
+        spacing=(1.0,) * len(space),
+        units=(PIXEL,) * len(space),
+        name=path.stem,
+        path=path,
+        facts=MappingProxyType({"format": form}),
+    )
 
 
 def _numpy(array: Any, path: Path) -> ImageFile:
@@ -139,8 +148,11 @@ def _numpy(array: Any, path: Path) -> ImageFile:
     facts = {**image.facts, "provenance": known["provenance"]} if "provenance" in known else image.facts
     place = known.get("world_from_pixel")
     return replace(
-        image, spacing=tuple(spacing.get(a, 1.0) for a in image.space), units=tuple(units.get(a, PIXEL) for a in image.space),
-        kind=known.get("kind", "image"), facts=MappingProxyType(dict(facts)),
+        image,
+        spacing=tuple(spacing.get(a, 1.0) for a in image.space),
+        units=tuple(units.get(a, PIXEL) for a in image.space),
+        kind=known.get("kind", "image"),
+        facts=MappingProxyType(dict(facts)),
         placement=place if place is not None and len(place) == len(image.space) + 1 else None,
     )
 
@@ -152,8 +164,14 @@ def _with_axes(image: ImageFile, axes: str) -> ImageFile:
     known = dict(zip(image.space, zip(image.spacing, image.units, strict=True), strict=True))
     space = [a for a in axes if a not in "cs"]
     found = [known.get(a, (1.0, PIXEL)) for a in space]
-    return replace(image, axes=axes, spacing=tuple(f[0] for f in found), units=tuple(f[1] for f in found), placement=None,
-                   channel_names=image.channel_names if "c" in axes else ())
+    return replace(
+        image,
+        axes=axes,
+        spacing=tuple(f[0] for f in found),
+        units=tuple(f[1] for f in found),
+        placement=None,
+        channel_names=image.channel_names if "c" in axes else (),
+    )
 
 
 def _with_spacing(image: ImageFile, spacing: float | Sequence[float] | None, units: str | Sequence[str] | None) -> ImageFile:
@@ -172,6 +190,9 @@ def _per_axis(image: ImageFile, what: str, values: tuple[Any, ...], known: tuple
     if len(values) == 2 and count > 2:
         values = (*known[: count - 2], *values)
     if len(values) != count:
-        raise InputError(f"{what}={values} for {image.name!r} with axes {image.axes.upper()}",
-                         f"one value for each of {', '.join(image.space.upper())}", f"Give {count} values")
+        raise InputError(
+            f"{what}={values} for {image.name!r} with axes {image.axes.upper()}",
+            f"one value for each of {', '.join(image.space.upper())}",
+            f"Give {count} values",
+        )
     return values

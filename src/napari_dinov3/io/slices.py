@@ -42,12 +42,14 @@ def list_slices(folder: Path) -> list[Path]:
     except OSError as error:
         raise InputError(f"{folder} cannot be listed: {error}", "a folder of slices", "Check the path") from error
     if not files:
-        raise InputError(f"{folder} holds no images", f"files ending in {', '.join(EXTENSIONS)}",
-                         "Choose the folder of the slices")
+        raise InputError(
+            f"{folder} holds no images", f"files ending in {', '.join(EXTENSIONS)}", "Choose the folder of the slices"
+        )
     kinds = sorted({_kind(p) for p in files})
     if len(kinds) > 1:
-        raise InputError(f"{folder} holds {' and '.join(kinds)} files", "slices of one kind",
-                         "Move the others to a folder of their own")
+        raise InputError(
+            f"{folder} holds {' and '.join(kinds)} files", "slices of one kind", "Move the others to a folder of their own"
+        )
     return sorted(files, key=lambda p: natural_key(p.name))
 
 
@@ -84,24 +86,38 @@ def read_files(files: Sequence[Path], *, name: str, path: Path, stack_axis: Lite
     spacing, units = ((1.0, 1.0), ("pixel", "pixel")) if first is None else (first.spacing, first.units)
     data = _chunk_per_file(files, shape[1:], header.dtype, lambda file: _read(file, header.rgb))
     return ImageFile(
-        levels=(data,), axes=f"{stack_axis}yx" + ("s" if header.rgb else ""), spacing=(1.0, *spacing), units=("pixel", *units),
-        name=name, path=path, facts=MappingProxyType({"format": f"folder of {_kind(files[0])} files", "files": len(files)}),
+        levels=(data,),
+        axes=f"{stack_axis}yx" + ("s" if header.rgb else ""),
+        spacing=(1.0, *spacing),
+        units=("pixel", *units),
+        name=name,
+        path=path,
+        facts=MappingProxyType({"format": f"folder of {_kind(files[0])} files", "files": len(files)}),
     )
 
 
 def _stacks(files: Sequence[Path], first: ImageFile, name: str, path: Path) -> ImageFile:
     """One stack a file: time goes first."""
     if "t" in first.axes:
-        raise InputError(f"{files[0].name} is a time series itself (axes {first.axes.upper()})",
-                         "one plane or one z stack a file", "Open the files one at a time")
+        raise InputError(
+            f"{files[0].name} is a time series itself (axes {first.axes.upper()})",
+            "one plane or one z stack a file",
+            "Open the files one at a time",
+        )
 
     def read(file: Path) -> npt.NDArray[Any]:
         return np.asarray(tiff.read_tiff(file))
 
     data = _chunk_per_file(files, first.shape, first.dtype, read)
     return ImageFile(
-        levels=(data,), axes="t" + first.axes, spacing=(1.0, *first.spacing), units=("pixel", *first.units), name=name, path=path,
-        channel_names=first.channel_names, kind=first.kind,
+        levels=(data,),
+        axes="t" + first.axes,
+        spacing=(1.0, *first.spacing),
+        units=("pixel", *first.units),
+        name=name,
+        path=path,
+        channel_names=first.channel_names,
+        kind=first.kind,
         facts=MappingProxyType({"format": "folder of TIFF stacks", "files": len(files)}),
     )
 
@@ -128,8 +144,11 @@ def _chunk_per_file(files: Sequence[Path], shape: tuple[int, ...], dtype: np.dty
         file = names[block_id[0]]
         pixels = read(file)
         if pixels.shape != shape:
-            raise FileFormatError(f"{file.name} has shape {pixels.shape}", f"{shape}, as {names[0].name}",
-                                  "Move it elsewhere, or bring all files to one size")
+            raise FileFormatError(
+                f"{file.name} has shape {pixels.shape}",
+                f"{shape}, as {names[0].name}",
+                "Move it elsewhere, or bring all files to one size",
+            )
         return np.asarray(pixels, dtype=dtype)[None]
 
     chunks = ((1,) * len(names), *((n,) for n in shape))

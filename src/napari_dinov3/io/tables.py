@@ -71,9 +71,11 @@ def as_rows(table: Any) -> list[dict[str, Any]]:
         rows = [{str(k): v for k, v in row.items()} for row in table]
         if all(row.keys() == rows[0].keys() for row in rows):
             return rows
-    raise InputError(f"A table of type {type(table).__name__} that is neither rows nor columns",
-                     "a list of mappings with the same keys, or a mapping of columns of equal length",
-                     "Bring it to one of these forms, or write .json")
+    raise InputError(
+        f"A table of type {type(table).__name__} that is neither rows nor columns",
+        "a list of mappings with the same keys, or a mapping of columns of equal length",
+        "Bring it to one of these forms, or write .json",
+    )
 
 
 def _cell(value: Any) -> Any:

@@ -68,8 +68,11 @@ def read_tiff(path: Path, *, series: int = 0) -> ImageFile:
     except FileFormatError:
         raise
     except Exception as error:  # tifffile raises many kinds on damaged files; none of them is ours
-        raise FileFormatError(f"{path.name} cannot be read as TIFF: {error}", "a whole TIFF file",
-                              "Copy it again, or open it in Fiji and save it anew") from error
+        raise FileFormatError(
+            f"{path.name} cannot be read as TIFF: {error}",
+            "a whole TIFF file",
+            "Copy it again, or open it in Fiji and save it anew",
+        ) from error
     _check_codec(chosen.keyframe, path)
     levels = tuple(
         _arranged(_lazy(path, series, number, shape, frame), order, drop)[single] for number, (shape, frame) in enumerate(shapes)
@@ -104,8 +107,11 @@ def _first_page(path: Path) -> Iterator[Any]:
         with tifffile.TiffFile(path) as tif:
             page = tif.pages.first
             if math.prod(page.shape) * np.dtype(page.dtype).itemsize > tif.filehandle.size * _MAX_EXPANSION:
-                raise FileFormatError(f"{path.name} claims {page.shape} pixels in a file of {tif.filehandle.size:,} bytes",
-                                      "a whole file", "It is damaged: copy it again")
+                raise FileFormatError(
+                    f"{path.name} claims {page.shape} pixels in a file of {tif.filehandle.size:,} bytes",
+                    "a whole file",
+                    "It is damaged: copy it again",
+                )
             yield page
     except FileFormatError:
         raise
@@ -128,8 +134,11 @@ def _check_size(tif: Any, series: Any, path: Path) -> None:
         raise FileFormatError(f"{path.name} has shape {shape}: no pixels", "at least one pixel", "Check how the file was written")
     plain = series.keyframe.compression == 1
     if claimed > size * (1 if plain and not series.keyframe.is_tiled else _MAX_EXPANSION):
-        raise FileFormatError(f"{path.name} claims {claimed:,} bytes of pixels in a file of {size:,} bytes", "a whole file",
-                              "It is cut short or damaged: copy it again")
+        raise FileFormatError(
+            f"{path.name} claims {claimed:,} bytes of pixels in a file of {size:,} bytes",
+            "a whole file",
+            "It is cut short or damaged: copy it again",
+        )
 
 
 def _check_codec(page: Any, path: Path) -> None:
@@ -140,8 +149,11 @@ def _check_codec(page: Any, path: Path) -> None:
         try:
             table[key]
         except KeyError as error:
-            raise MissingDependencyError(f"{path.name} is compressed with {page.compression.name}",
-                                         "the package imagecodecs to decode it", "Run: pip install imagecodecs") from error
+            raise MissingDependencyError(
+                f"{path.name} is compressed with {page.compression.name}",
+                "the package imagecodecs to decode it",
+                "Run: pip install imagecodecs",
+            ) from error
 
 
 def _axes(series: Any, path: Path) -> tuple[str, list[int], list[int]]:
@@ -167,8 +179,11 @@ def _axes(series: Any, path: Path) -> tuple[str, list[int], list[int]]:
     drop = [at for at, a in enumerate(named) if a == "?" and shape[at] == 1]
     unnamed = [at for at, a in enumerate(named) if a == "?" and shape[at] > 1]
     if len(unnamed) > len(free) or "y" not in named or "x" not in named:
-        raise FileFormatError(f"{path.name} has axes {series.axes} of shape {tuple(shape)}", "axes out of T Z C Y X and colour",
-                              "Save the part you need as a stack, for example with Fiji")
+        raise FileFormatError(
+            f"{path.name} has axes {series.axes} of shape {tuple(shape)}",
+            "axes out of T Z C Y X and colour",
+            "Save the part you need as a stack, for example with Fiji",
+        )
     for at, letter in zip(unnamed, free, strict=False):
         named[at] = letter
     kept = [at for at in range(len(named)) if at not in drop]
@@ -203,10 +218,10 @@ def _chunks(shape: tuple[int, ...], page: Any) -> tuple[int, ...]:
     page_axes = len(page.shape)
     stack = (1,) * (len(shape) - page_axes)
     if not page.is_tiled:
-        return (*stack, *shape[len(stack):])
+        return (*stack, *shape[len(stack) :])
     sizes = []
     sides = [s for s in page.shape if s > 4]
-    for length in shape[len(stack):]:
+    for length in shape[len(stack) :]:
         tile = {page.imagelength: page.tilelength, page.imagewidth: page.tilewidth}.get(length, 0) if length in sides else 0
         gathered = tile * max(1, math.isqrt(_CHUNK_PIXELS) // tile) if tile else length
         sizes.append(min(length, gathered))
@@ -227,8 +242,11 @@ class _TiffArray:
         try:
             return np.asarray(self._opened[index])
         except Exception as error:
-            raise FileFormatError(f"A part of {self.path.name} cannot be decoded: {error}", "a whole, undamaged file",
-                                  "Copy it again, or leave these planes out") from error
+            raise FileFormatError(
+                f"A part of {self.path.name} cannot be decoded: {error}",
+                "a whole, undamaged file",
+                "Copy it again, or leave these planes out",
+            ) from error
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_opened": None}
@@ -242,8 +260,9 @@ class _TiffArray:
             weakref.finalize(self, tif.close)
             return zarr.open(tif.series[self.series].aszarr(level=self.level), mode="r")
         except OSError as error:
-            raise FileFormatError(f"{self.path} cannot be opened: {error}", "the file that was there before",
-                                  "Put it back, or open the image again") from error
+            raise FileFormatError(
+                f"{self.path} cannot be opened: {error}", "the file that was there before", "Put it back, or open the image again"
+            ) from error
 
 
 def _family(tif: Any) -> str:

@@ -28,8 +28,19 @@ _SPELLINGS = {
 }
 _KNOWN = {spelling: unit for unit, spellings in _SPELLINGS.items() for spelling in (unit, *spellings)}
 _OME = {
-    "picometer": "pm", "angstrom": "Å", "nanometer": "nm", "micrometer": "µm", "millimeter": "mm", "centimeter": "cm",
-    "meter": "m", "inch": "in", "second": "s", "millisecond": "ms", "microsecond": "µs", "minute": "min", "hour": "h",
+    "picometer": "pm",
+    "angstrom": "Å",
+    "nanometer": "nm",
+    "micrometer": "µm",
+    "millimeter": "mm",
+    "centimeter": "cm",
+    "meter": "m",
+    "inch": "in",
+    "second": "s",
+    "millisecond": "ms",
+    "microsecond": "µs",
+    "minute": "min",
+    "hour": "h",
     PIXEL: "pixel",
 }
 
@@ -63,8 +74,11 @@ def chosen_unit(spelling: str | None) -> str:
     """
     text = "" if spelling is None else spelling.strip()
     if text not in _KNOWN and text.lower() not in _KNOWN:
-        raise InputError(f"Unit {spelling!r}", f"one of {', '.join(_SPELLINGS)}, or its usual short form",
-                         "Correct the spelling, for example units='micrometer'")
+        raise InputError(
+            f"Unit {spelling!r}",
+            f"one of {', '.join(_SPELLINGS)}, or its usual short form",
+            "Correct the spelling, for example units='micrometer'",
+        )
     return unit_name(text)
 
 
@@ -78,8 +92,11 @@ def chosen_spacing(values: Sequence[Any]) -> tuple[float, ...]:
     """
     sizes = [usable_spacing(value) for value in values]
     if None in sizes:
-        raise InputError(f"Spacing {', '.join(map(str, values))}", "finite numbers above 0",
-                         "Give the distance between neighbours on each axis")
+        raise InputError(
+            f"Spacing {', '.join(map(str, values))}",
+            "finite numbers above 0",
+            "Give the distance between neighbours on each axis",
+        )
     return tuple(size for size in sizes if size is not None)
 
 

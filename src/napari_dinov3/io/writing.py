@@ -24,8 +24,12 @@ from napari_dinov3.io.units import PIXEL, chosen_spacing, chosen_unit, unit_name
 from napari_dinov3.progress import Job, Progress, collect
 
 _IMAGES: dict[str, Callable[..., Job[None]]] = {
-    ".tif": ome_tiff.write_steps, ".tiff": ome_tiff.write_steps, ".npy": plain_files.write_numpy_steps,
-    ".png": plain_files.write_png_steps, ".nii": nifti.write_nifti_steps, ".nii.gz": nifti.write_nifti_steps,
+    ".tif": ome_tiff.write_steps,
+    ".tiff": ome_tiff.write_steps,
+    ".npy": plain_files.write_numpy_steps,
+    ".png": plain_files.write_png_steps,
+    ".nii": nifti.write_nifti_steps,
+    ".nii.gz": nifti.write_nifti_steps,
     ".zarr": ome_zarr.write_ome_zarr_steps,
 }
 _TABLES = (".csv", ".json")
@@ -120,12 +124,20 @@ def write_steps(
         yield from feature_store.write_features_steps(target, data, overwrite=overwrite)
         return target
     if suffix not in _IMAGES:
-        raise InputError(f"{target.name} ends in {suffix or 'nothing'}", f"one of {', '.join((*_IMAGES, *_TABLES))}",
-                         "Choose a name with one of these endings, for example .ome.tif")
+        raise InputError(
+            f"{target.name} ends in {suffix or 'nothing'}",
+            f"one of {', '.join((*_IMAGES, *_TABLES))}",
+            "Choose a name with one of these endings, for example .ome.tif",
+        )
     image = _describe(data, like, axes)
     image = _with_options(image, spacing, units)
-    image = replace(image, kind=kind or image.kind, name=name or target.name.split(".")[0],
-                    channel_names=tuple(channel_names) or image.channel_names, provenance=provenance or image.provenance)
+    image = replace(
+        image,
+        kind=kind or image.kind,
+        name=name or target.name.split(".")[0],
+        channel_names=tuple(channel_names) or image.channel_names,
+        provenance=provenance or image.provenance,
+    )
     yield from _IMAGES[suffix](target, image, overwrite=overwrite)
     return target
 
@@ -145,8 +157,11 @@ def _describe(data: Any, like: Any, axes: str | None) -> ImageToWrite:
     if not hasattr(data, "shape") or not hasattr(data, "dtype"):
         data = np.asarray(data)
     if np.dtype(data.dtype).kind not in "buif" or 0 in data.shape:
-        raise InputError(f"Data of type {np.dtype(data.dtype)} and shape {tuple(data.shape)}",
-                         "at least one pixel, of plain numbers", "Convert it first")
+        raise InputError(
+            f"Data of type {np.dtype(data.dtype)} and shape {tuple(data.shape)}",
+            "at least one pixel, of plain numbers",
+            "Convert it first",
+        )
     if isinstance(like, ImageFile):
         return _like_file(data, like, axes, kind, names)
     if like is not None:
@@ -167,8 +182,9 @@ def _in_order(data: Any, axes: str) -> tuple[Any, str]:
     if order == list(range(len(axes))):
         return data, axes
     if not hasattr(data, "transpose"):
-        raise InputError(f"Axes {axes.upper()}", "the order T Z C Y X S for an array that cannot be transposed",
-                         "Pass it as a dask array")
+        raise InputError(
+            f"Axes {axes.upper()}", "the order T Z C Y X S for an array that cannot be transposed", "Pass it as a dask array"
+        )
     return data.transpose(order), "".join(axes[at] for at in order)
 
 
@@ -182,8 +198,9 @@ def _like_file(data: Any, like: ImageFile, axes: str | None, kind: Kind, names: 
     spacing = {a: like.spacing[like.space.index(a)] if a in like.space else 1.0 for a in space}
     units = {a: like.units[like.space.index(a)] if a in like.space else PIXEL for a in space}
     place = like.placement if space == like.space else None
-    return ImageToWrite(data, axes, spacing, units, kind, channel_names=names, world_from_pixel=place,
-                        provenance=like.facts.get("provenance"))
+    return ImageToWrite(
+        data, axes, spacing, units, kind, channel_names=names, world_from_pixel=place, provenance=like.facts.get("provenance")
+    )
 
 
 def _like_planes(data: Any, like: Any, axes: str | None, kind: Kind) -> ImageToWrite:
@@ -196,8 +213,11 @@ def _like_planes(data: Any, like: Any, axes: str | None, kind: Kind) -> ImageToW
         rest = "yx" if flat and data.ndim < 3 + (data.shape[-1] in (3, 4)) else f"{stack}yx"
         extra = data.ndim - len(rest)
         if extra not in (0, 1) or (extra == 1 and data.shape[-1] not in (3, 4)):
-            raise InputError(f"Data of shape {tuple(data.shape)} like an image with axes {like.axes.upper()}",
-                             "planes, rows and columns, and perhaps a colour", "Name the axes with axes='zcyx' or the like")
+            raise InputError(
+                f"Data of shape {tuple(data.shape)} like an image with axes {like.axes.upper()}",
+                "planes, rows and columns, and perhaps a colour",
+                "Name the axes with axes='zcyx' or the like",
+            )
         axes = rest + "s" * extra
     data, axes = _in_order(data, _resolve(data, axes))
     at = {stack: 0, "y": 1, "x": 2}
@@ -230,7 +250,7 @@ def _aligned(what: str, values: tuple[Any, ...], known: Mapping[str, Any]) -> tu
     """Fit values to the axes of `known`; fewer stand for the last ones, and the others keep what is known."""
     space, have = list(known), list(known.values())
     if len(values) in (2, 3) and len(values) != len(space):
-        values = (*have[: max(0, len(space) - len(values))], *values[-len(space):])
+        values = (*have[: max(0, len(space) - len(values))], *values[-len(space) :])
     if len(values) != len(space):
         raise InputError(f"{what}={values} for axes {', '.join(space).upper()}", f"{len(space)} values", "Give one value an axis")
     return values

@@ -74,8 +74,11 @@ class TaskConfig:
         known = {field.name: field for field in dataclasses.fields(cls)}
         unknown = sorted(set(options) - set(known))
         if unknown:
-            raise InputError(f"{cls.task}: {', '.join(map(repr, unknown))} is not an option",
-                             f"options out of {', '.join(known) or 'none'}", "Remove it, or correct its name")
+            raise InputError(
+                f"{cls.task}: {', '.join(map(repr, unknown))} is not an option",
+                f"options out of {', '.join(known) or 'none'}",
+                "Remove it, or correct its name",
+            )
         missing = [n for n, field in known.items() if field.default is dataclasses.MISSING and n not in options]
         if missing:
             raise InputError(f"{cls.task}: {', '.join(missing)} is missing", "a value for it", "Add this option")
@@ -91,7 +94,7 @@ class TaskConfig:
         output : str, optional
             Name for the result; the usual one by default, nothing where empty.
         """
-        names = (*inputs, *self.inputs[len(inputs):])
+        names = (*inputs, *self.inputs[len(inputs) :])
         target = self.output if output is None else output
         return (f"{target} = " if target else "") + self._expression(names)
 
@@ -367,8 +370,17 @@ class WriteConfig(TaskConfig):
 
 CONFIGS: dict[str, type[TaskConfig]] = {
     config.task: config
-    for config in (ReadConfig, ExtractConfig, PcaConfig, SimilarityConfig, ProbeConfig, TokenCutConfig, AlignConfig,
-                   ApplyConfig, WriteConfig)
+    for config in (
+        ReadConfig,
+        ExtractConfig,
+        PcaConfig,
+        SimilarityConfig,
+        ProbeConfig,
+        TokenCutConfig,
+        AlignConfig,
+        ApplyConfig,
+        WriteConfig,
+    )
 }
 """Every config by its name in a recipe file."""
 

@@ -47,14 +47,20 @@ class Step:
         output = self.config.output if self.output is None else self.output
         task = self.config.task
         if len(inputs) != len(self.config.inputs):
-            raise InputError(f"Step {task!r} has {len(inputs)} inputs ({', '.join(inputs) or 'none'})",
-                             f"{len(self.config.inputs)}: {', '.join(self.config.inputs) or 'none'}", "Correct its inputs")
+            raise InputError(
+                f"Step {task!r} has {len(inputs)} inputs ({', '.join(inputs) or 'none'})",
+                f"{len(self.config.inputs)}: {', '.join(self.config.inputs) or 'none'}",
+                "Correct its inputs",
+            )
         for name in inputs:
             if not all(_is_name(part) for part in name.split(".")):
                 raise InputError(f"Step {task!r} has the input {name!r}", "a plain name, or name.attribute", "Rename this input")
         if bool(output) != bool(self.config.output) or (output and not _is_name(output)):
-            raise InputError(f"Step {task!r} has the output {output!r}",
-                             "a plain name" if self.config.output else "none: it writes a file", "Rename the output")
+            raise InputError(
+                f"Step {task!r} has the output {output!r}",
+                "a plain name" if self.config.output else "none: it writes a file",
+                "Rename the output",
+            )
         object.__setattr__(self, "inputs", inputs)
         object.__setattr__(self, "output", output)
 
@@ -123,14 +129,23 @@ class Recipe:
         try:
             found = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise FileFormatError(f"The recipe is not JSON: {error}", "a recipe file of this package",
-                                  "Choose another file, or save the recipe again") from error
+            raise FileFormatError(
+                f"The recipe is not JSON: {error}",
+                "a recipe file of this package",
+                "Choose another file, or save the recipe again",
+            ) from error
         if not isinstance(found, dict) or found.get("format") != FORMAT or not isinstance(found.get("steps"), list):
-            raise FileFormatError("The JSON is not a recipe", f'an object with "format": "{FORMAT}" and a list of "steps"',
-                                  "Choose another file, or save the recipe again")
+            raise FileFormatError(
+                "The JSON is not a recipe",
+                f'an object with "format": "{FORMAT}" and a list of "steps"',
+                "Choose another file, or save the recipe again",
+            )
         if found.get("version") != VERSION:
-            raise FileFormatError(f"The recipe has version {found.get('version')!r}", f"version {VERSION}",
-                                  "Open it with the version of napari-dinov3 that wrote it, or update this one")
+            raise FileFormatError(
+                f"The recipe has version {found.get('version')!r}",
+                f"version {VERSION}",
+                "Open it with the version of napari-dinov3 that wrote it, or update this one",
+            )
         made_with = found.get("made_with", "")
         return cls(tuple(_steps_from_json(found["steps"])), made_with if isinstance(made_with, str) else "")
 
@@ -159,16 +174,15 @@ def load_recipe(path: str | Path) -> Recipe:
         size = path.stat().st_size
         text = path.read_text("utf-8") if size <= _MAX_FILE_BYTES else ""
     except (OSError, UnicodeDecodeError) as error:
-        raise FileFormatError(f"{path} cannot be read: {error}", "a recipe file of this package",
-                              "Choose another file") from error
+        raise FileFormatError(
+            f"{path} cannot be read: {error}", "a recipe file of this package", "Choose another file"
+        ) from error
     if size > _MAX_FILE_BYTES:
         raise FileFormatError(f"{path} has {size:,} bytes", f"a recipe of at most {_MAX_FILE_BYTES:,}", "Choose another file")
     return Recipe.from_json(text)
 
 
-def run_recipe_steps(
-    recipe: Recipe, inputs: Mapping[str, Any] | None = None, *, folder: str | Path = "."
-) -> Job[dict[str, Any]]:
+def run_recipe_steps(recipe: Recipe, inputs: Mapping[str, Any] | None = None, *, folder: str | Path = ".") -> Job[dict[str, Any]]:
     """Replay a recipe.
 
     Parameters
@@ -193,8 +207,11 @@ def run_recipe_steps(
     results = dict(inputs or {})
     missing = [name for name in recipe.free_inputs if name not in results]
     if missing:
-        raise InputError(f"The recipe needs {', '.join(missing)}", "a value for each of its inputs",
-                         "Give them, for example run_recipe(recipe, {'image': image}), or add a read step")
+        raise InputError(
+            f"The recipe needs {', '.join(missing)}",
+            "a value for each of its inputs",
+            "Give them, for example run_recipe(recipe, {'image': image}), or add a read step",
+        )
     _check_places(recipe, Path(folder))
     total = max(1, len(recipe.steps) * _STEP_TICKS)
     for number, step in enumerate(recipe.steps):
@@ -208,7 +225,10 @@ def run_recipe_steps(
 
 
 def run_recipe(
-    recipe: Recipe, inputs: Mapping[str, Any] | None = None, *, folder: str | Path = ".",
+    recipe: Recipe,
+    inputs: Mapping[str, Any] | None = None,
+    *,
+    folder: str | Path = ".",
     on_progress: Callable[[Progress], object] | None = None,
 ) -> dict[str, Any]:
     """Replay a recipe to its end; see :func:`run_recipe_steps`."""
@@ -245,8 +265,11 @@ def _steps_from_json(entries: list[Any]) -> Iterator[Step]:
         options, inputs, output = entry.get("options", {}), entry.get("inputs"), entry.get("output")
         named = inputs is None or (isinstance(inputs, list) and all(isinstance(i, str) for i in inputs))
         if not isinstance(options, dict) or not named or not isinstance(output, str | None):
-            raise InputError(f"Step {number} ({task}) is malformed",
-                             "options as an object, inputs as a list of names, output as a name", "Correct this step")
+            raise InputError(
+                f"Step {number} ({task}) is malformed",
+                "options as an object, inputs as a list of names, output as a name",
+                "Correct this step",
+            )
         try:
             config = CONFIGS[task].from_options(options)
             yield Step(config, None if inputs is None else tuple(inputs), output)
@@ -264,8 +287,11 @@ def _resolve(results: Mapping[str, Any], name: str) -> Any:
     value = results[root]
     for attribute in attributes:
         if not hasattr(value, attribute):
-            raise InputError(f"{name!r}: a {type(value).__name__} has no {attribute!r}", "a public attribute of the result",
-                             "Correct the input's name")
+            raise InputError(
+                f"{name!r}: a {type(value).__name__} has no {attribute!r}",
+                "a public attribute of the result",
+                "Correct the input's name",
+            )
         value = getattr(value, attribute)
     return value
 

@@ -61,8 +61,12 @@ class TreeHead:
     """
 
     def __init__(
-        self, kind: TreeKind, features: FloatArray, codes: npt.NDArray[np.intp],
-        weight: npt.NDArray[np.float64], seed: int,
+        self,
+        kind: TreeKind,
+        features: FloatArray,
+        codes: npt.NDArray[np.intp],
+        weight: npt.NDArray[np.float64],
+        seed: int,
     ) -> None:
         self.kind, self.seed = kind, seed
         self._samples: Arrays = {"features": features, "codes": codes, "weight": weight}
@@ -85,8 +89,9 @@ def _new_model(kind: TreeKind, seed: int) -> Any:
 
     if kind == "forest":
         return ensemble.RandomForestClassifier(n_estimators=100, min_samples_leaf=2, n_jobs=-1, random_state=seed)
-    return ensemble.HistGradientBoostingClassifier(max_iter=100, learning_rate=0.1, l2_regularization=1.0, early_stopping=False,
-                                                   random_state=seed)
+    return ensemble.HistGradientBoostingClassifier(
+        max_iter=100, learning_rate=0.1, l2_regularization=1.0, early_stopping=False, random_state=seed
+    )
 
 
 def _unit(rows: FloatArray) -> FloatArray:

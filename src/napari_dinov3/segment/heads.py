@@ -74,8 +74,15 @@ class LinearHead:
         self.bias = np.asarray(bias, dtype=np.float32)
 
     @classmethod
-    def fit(cls, features: FloatArray, codes: npt.NDArray[np.intp], *, weight: npt.NDArray[np.float64], strength: float,
-            start: LinearHead | None = None) -> LinearHead:
+    def fit(
+        cls,
+        features: FloatArray,
+        codes: npt.NDArray[np.intp],
+        *,
+        weight: npt.NDArray[np.float64],
+        strength: float,
+        start: LinearHead | None = None,
+    ) -> LinearHead:
         """Fit by L-BFGS, from an earlier solution if there is one of the same shape.
 
         Parameters
@@ -145,8 +152,16 @@ class KernelHead:
         self.gamma = float(gamma)
 
     @classmethod
-    def fit(cls, features: FloatArray, codes: npt.NDArray[np.intp], *, weight: npt.NDArray[np.float64], strength: float,
-            landmarks: int, rng: np.random.Generator) -> KernelHead:
+    def fit(
+        cls,
+        features: FloatArray,
+        codes: npt.NDArray[np.intp],
+        *,
+        weight: npt.NDArray[np.float64],
+        strength: float,
+        landmarks: int,
+        rng: np.random.Generator,
+    ) -> KernelHead:
         """Choose landmarks and width, then fit a logistic regression in the space they span.
 
         Parameters

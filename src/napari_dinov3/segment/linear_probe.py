@@ -36,8 +36,13 @@ class LinearProbe(Probe):
     """
 
     def __init__(
-        self, *, C: float | None = None, class_weight: ClassWeight = "balanced", prior: Prior = "estimated",
-        max_samples: int = 20_000, rng: int | np.random.Generator = 0,
+        self,
+        *,
+        C: float | None = None,
+        class_weight: ClassWeight = "balanced",
+        prior: Prior = "estimated",
+        max_samples: int = 20_000,
+        rng: int | np.random.Generator = 0,
     ) -> None:
         super().__init__(head="linear", C=C, class_weight=class_weight, prior=prior, max_samples=max_samples, rng=rng)
 
@@ -58,7 +63,10 @@ class LinearProbe(Probe):
         """
         fitted = self.fitted
         if not isinstance(fitted.head, LinearHead):
-            raise InputError("This probe saw one class only", "two classes, so that there is something to weigh",
-                             "Paint a second class and fit again")
+            raise InputError(
+                "This probe saw one class only",
+                "two classes, so that there is something to weigh",
+                "Paint a second class and fit again",
+            )
         weights = fitted.head.weights / fitted.scale[:, None]
         return weights, fitted.head.bias + fitted.offset - fitted.mean @ weights

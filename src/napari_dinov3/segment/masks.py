@@ -74,8 +74,11 @@ class MaskOptions:
             if not getattr(self, name) >= 0:
                 raise InputError(f"{name}={getattr(self, name)}", f"a number of {unit}, 0 or more", "Use 0 to switch it off")
         if self.side == "click" and self.click is None:
-            raise InputError("side='click' without a click", "the pixel that belongs to the object",
-                             "Pass click=(row, col), or choose another side")
+            raise InputError(
+                "side='click' without a click",
+                "the pixel that belongs to the object",
+                "Pass click=(row, col), or choose another side",
+            )
 
 
 class Split(NamedTuple):
@@ -131,8 +134,9 @@ def plane_mask(
     """
     valid = np.ones(vector.shape, bool) if valid is None else valid
     if split is None:
-        split = decide_split(vector[None], options, valid=valid[None], clicked=clicked,
-                             intensity=None if intensity is None else intensity[None])
+        split = decide_split(
+            vector[None], options, valid=valid[None], clicked=clicked, intensity=None if intensity is None else intensity[None]
+        )
     if split is None:
         return PlaneMask(np.zeros(vector.shape, bool), (0, 0), 0.0, True)
     high = (vector > split.threshold) & valid
@@ -233,8 +237,9 @@ def boxes_of(mask: BoolArray, *, stride: float, first_centre: float, image_shape
         return np.zeros((0, 4), np.int32)
     areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
     found = ndimage.find_objects(labels)
-    grid = np.array([[found[i][0].start, found[i][1].start, found[i][0].stop, found[i][1].stop]
-                     for i in np.argsort(-areas, kind="stable")])
+    grid = np.array(
+        [[found[i][0].start, found[i][1].start, found[i][0].stop, found[i][1].stop] for i in np.argsort(-areas, kind="stable")]
+    )
     edges = np.ceil(first_centre + (grid - 0.5) * stride).astype(np.int32)
     # the outermost patches answer for the pixels beyond them
     edges[:, :2][grid[:, :2] == 0] = 0
@@ -273,8 +278,12 @@ def patch_means(plane: npt.NDArray[np.generic], *, grid: tuple[int, int], stride
 
 
 def _foreground_is_above(
-    vectors: FloatArray, high: BoolArray, valid: BoolArray, options: MaskOptions,
-    intensity: FloatArray | None, clicked: tuple[int, int] | None,
+    vectors: FloatArray,
+    high: BoolArray,
+    valid: BoolArray,
+    options: MaskOptions,
+    intensity: FloatArray | None,
+    clicked: tuple[int, int] | None,
 ) -> bool:
     if options.side == "click" and clicked is not None:
         under = (slice(None), *clicked)

@@ -89,9 +89,9 @@ def smallest_eigenpairs_steps(affinity: Affinity, k: int, *, start: FloatArray |
     scale = (1 / np.sqrt(degree)).astype(np.float32)[:, None]
     wanted = min(max(k, 2), n - 1)
     if n <= _SMALL:
-        mu, z, passes = (yield from _dense(affinity, scale, degree, wanted))
+        mu, z, passes = yield from _dense(affinity, scale, degree, wanted)
     else:
-        mu, z, passes = (yield from _lanczos(affinity, scale, degree, wanted, start))
+        mu, z, passes = yield from _lanczos(affinity, scale, degree, wanted, start)
     values = np.full(k, np.nan)
     vectors = np.zeros((n, k), np.float32)
     kept = min(k, wanted)

@@ -54,8 +54,9 @@ class Objects:
 
     def label(self, plane: int) -> Labels:
         """Make the (H, W) labels of one plane; each patch fills its square of pixels."""
-        return upsample_nearest(self.grid_labels[plane], image_shape=self.cut.image_shape, stride=self.cut.stride,
-                                first_centre=self.cut.first_centre)
+        return upsample_nearest(
+            self.grid_labels[plane], image_shape=self.cut.image_shape, stride=self.cut.stride, first_centre=self.cut.first_centre
+        )
 
 
 def maskcut(features: FeatureMap | npt.ArrayLike, **options: Any) -> Objects:
@@ -122,8 +123,11 @@ def maskcut_steps(
             cut = yield from part_of(again, start=1000 * count, span=1000, total=1000 * rounds)
     yield Progress(1000 * rounds, 1000 * rounds, f"{count} objects")
     if not count:
-        warnings.warn("No object was found: the cut is ill posed, or what it splits off is smaller than least_share.",
-                      IllPosedWarning, stacklevel=2)
+        warnings.warn(
+            "No object was found: the cut is ill posed, or what it splits off is smaller than least_share.",
+            IllPosedWarning,
+            stacklevel=2,
+        )
     return Objects(labels, count, first)
 
 
@@ -173,8 +177,11 @@ def spectral_clusters_steps(
     cut_options = CutOptions(**{"stack": "joint", **options, "vectors": wanted})
     cut = yield from part_of(solve_steps(features, cut_options), start=0, span=900, total=1000)
     if cut.options.stack == "planes" and len(cut) > 1:
-        raise InputError("stack='planes' for clusters of a stack", "stack='joint', one set of eigenvectors for all planes",
-                         "Leave stack out, or pass one plane at a time")
+        raise InputError(
+            "stack='planes' for clusters of a stack",
+            "stack='joint', one set of eigenvectors for all planes",
+            "Leave stack out, or pass one plane at a time",
+        )
     count = eigengap(cut.eigenvalues[0]) if clusters == "auto" else int(clusters)
     yield Progress(900, 1000, f"{count} clusters")
     labels = np.zeros(cut.valid.shape, np.int32)

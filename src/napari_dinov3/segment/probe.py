@@ -8,81 +8,23 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 from uuid import uuid4
 
 import numpy as np
-import numpy.typing as npt
 
 from napari_dinov3.errors import FallbackWarning, InputError
 from napari_dinov3.features.feature_map import FeatureMap
 from napari_dinov3.progress import Job, Progress, collect, part_of
-from napari_dinov3.segment.heads import ClassWeight, FloatArray, Head, HeadName, labels_of, probabilities_of
+from napari_dinov3.segment.fitted_probe import FittedProbe, Labels
+from napari_dinov3.segment.heads import ClassWeight, FloatArray, HeadName
 from napari_dinov3.segment.operating_point import Prior, prior_offset
 from napari_dinov3.segment.scribbles import Scribbles, pair_up
 from napari_dinov3.segment.training import TrainingSet, class_shares, fit_head, gather_steps
 from napari_dinov3.segment.upsample import upsample
 
 DEFAULT_C = {"linear": 1.0, "kernel": 10.0}
-
-Labels = npt.NDArray[np.unsignedinteger[Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class FittedProbe:
-    """What a probe has learned.
-
-    Parameters
-    ----------
-    classes : tuple of int
-        Label values in rising order.
-    mean, scale : (dim,) float32
-        Features are standardised as ``(features - mean) / scale``.
-    head : Head or None
-        None where only one class was labelled: everything is that class.
-    offset : (k,) float32
-        Added to the scores.
-    signature : mapping
-        Of the feature maps it fits (see :attr:`FeatureMap.signature`).
-    """
-
-    classes: tuple[int, ...]
-    mean: FloatArray = field(repr=False)
-    scale: FloatArray = field(repr=False)
-    head: Head | None
-    offset: FloatArray
-    signature: Mapping[str, Any]
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Smallest unsigned integer type that holds every label value."""
-        return np.min_scalar_type(max(self.classes))
-
-    def scores(self, features: FloatArray) -> FloatArray:
-        """Score one plane: ``(rows, cols, dim)`` to ``(rows, cols, k)``."""
-        if self.head is None:
-            return np.zeros((*features.shape[:2], 1), np.float32)
-        standardised = features - self.mean
-        standardised *= 1 / self.scale
-        scores = self.head.scores(standardised.reshape(-1, features.shape[-1]))
-        scores += self.offset
-        return scores.reshape(*features.shape[:2], -1)
-
-    def values(self, scores: FloatArray) -> Labels:
-        """Read label values from scores: ``(..., k)`` to ``(...)``."""
-        if self.head is None:
-            return np.full(scores.shape[:-1], self.classes[0], self.dtype)
-        values = np.asarray(self.classes, self.dtype)
-        if scores.shape[-1] == 1:  # the common case; choosing is twice as fast as looking up
-            return np.asarray(np.where(scores[..., 0] > 0, values[1], values[0]))
-        labels: Labels = values[labels_of(scores)]
-        return labels
-
-    def probabilities(self, scores: FloatArray) -> FloatArray:
-        """Read probabilities from scores: ``(..., k)`` to ``(..., classes)``."""
-        return np.ones((*scores.shape[:-1], 1), np.float32) if self.head is None else probabilities_of(scores)
 
 
 class Probe:
@@ -119,21 +61,35 @@ class Probe:
     """
 
     def __init__(
-        self, *, head: HeadName = "kernel", C: float | None = None, class_weight: ClassWeight = "balanced",
-        prior: Prior = "estimated", landmarks: int = 200, max_samples: int = 20_000, rng: int | np.random.Generator = 0,
+        self,
+        *,
+        head: HeadName = "kernel",
+        C: float | None = None,
+        class_weight: ClassWeight = "balanced",
+        prior: Prior = "estimated",
+        landmarks: int = 200,
+        max_samples: int = 20_000,
+        rng: int | np.random.Generator = 0,
     ) -> None:
         if class_weight is not None and class_weight != "balanced" and not isinstance(class_weight, Mapping):
-            raise InputError(f"class_weight={class_weight!r}", "'balanced', None, or a mapping from label value to weight",
-                             "Choose one of these")
+            raise InputError(
+                f"class_weight={class_weight!r}",
+                "'balanced', None, or a mapping from label value to weight",
+                "Choose one of these",
+            )
         if head not in ("linear", "kernel", "boosting", "forest", "prototypes"):
-            raise InputError(f"head={head!r}", "'linear', 'kernel', 'boosting', 'forest' or 'prototypes'",
-                             "Choose one of these heads")
+            raise InputError(
+                f"head={head!r}", "'linear', 'kernel', 'boosting', 'forest' or 'prototypes'", "Choose one of these heads"
+            )
         if prior not in ("estimated", "scribbles"):
             raise InputError(f"prior={prior!r}", "'estimated' or 'scribbles'", "Choose one of these")
         C = DEFAULT_C.get(head, 1.0) if C is None else C
         if not C > 0 or landmarks < 1 or max_samples < 2:
-            raise InputError(f"C={C}, landmarks={landmarks}, max_samples={max_samples}",
-                             "C above 0, at least one landmark and two samples", "Use the defaults")
+            raise InputError(
+                f"C={C}, landmarks={landmarks}, max_samples={max_samples}",
+                "C above 0, at least one landmark and two samples",
+                "Use the defaults",
+            )
         self.head, self.C, self.class_weight, self.prior = head, C, class_weight, prior
         self.landmarks, self.max_samples, self.rng = landmarks, max_samples, rng
         self._fitted: FittedProbe | None = None
@@ -142,8 +98,14 @@ class Probe:
     def settings(self) -> dict[str, Any]:
         """Options it was made with, without the head: JSON-able; a Generator as `rng` becomes the seed 0."""
         weight = dict(self.class_weight) if isinstance(self.class_weight, Mapping) else self.class_weight
-        return {"C": self.C, "class_weight": weight, "prior": self.prior, "landmarks": self.landmarks,
-                "max_samples": self.max_samples, "rng": self.rng if isinstance(self.rng, int) else 0}
+        return {
+            "C": self.C,
+            "class_weight": weight,
+            "prior": self.prior,
+            "landmarks": self.landmarks,
+            "max_samples": self.max_samples,
+            "rng": self.rng if isinstance(self.rng, int) else 0,
+        }
 
     @property
     def fitted(self) -> FittedProbe:
@@ -206,8 +168,12 @@ class Probe:
         samples: TrainingSet = yield from part_of(gather, start=0, span=70, total=100)
         yield Progress(70, 100, f"Learning {len(samples.classes)} classes from {len(samples.codes)} samples")
         if len(samples.classes) == 1:
-            warnings.warn(f"Only class {samples.classes[0]} is labelled, so every pixel will be class {samples.classes[0]}. "
-                          "Paint a second class to tell it apart from.", FallbackWarning, stacklevel=2)
+            warnings.warn(
+                f"Only class {samples.classes[0]} is labelled, so every pixel will be class {samples.classes[0]}. "
+                "Paint a second class to tell it apart from.",
+                FallbackWarning,
+                stacklevel=2,
+            )
         mean, scale = samples.centre_and_scale()
         standardised = samples.standardised(mean, scale)
         head = fit_head(self.head, standardised, C=self.C, class_weight=self.class_weight, landmarks=self.landmarks, rng=rng)
@@ -345,8 +311,12 @@ class Probe:
         if not 0 <= plane < len(features):
             raise InputError(f"Plane {plane}", f"one of the planes 0..{len(features) - 1}", "Choose a plane of the stack")
         grid = _finite(features.plane(plane)[::step, ::step], plane)
-        return upsample(fitted.scores(grid), image_shape=features.image_shape, stride=features.stride * step,
-                        first_centre=features.first_centre)
+        return upsample(
+            fitted.scores(grid),
+            image_shape=features.image_shape,
+            stride=features.stride * step,
+            first_centre=features.first_centre,
+        )
 
     def _lazy(self, features: FeatureMap, compute: Any, dtype: np.dtype[Any], extra: tuple[int, ...] = ()) -> Any:
         import dask.array
@@ -358,13 +328,19 @@ class Probe:
 
         whole = [(size,) for size in (*extra, *features.image_shape)]
         # a name of its own, since dask would otherwise read the whole feature map to make one
-        return dask.array.map_blocks(one_plane, chunks=((1,) * len(features), *whole), dtype=dtype, name=f"probe-{uuid4().hex}",
-                                     meta=np.empty((0,) * (len(whole) + 1), dtype))
+        return dask.array.map_blocks(
+            one_plane,
+            chunks=((1,) * len(features), *whole),
+            dtype=dtype,
+            name=f"probe-{uuid4().hex}",
+            meta=np.empty((0,) * (len(whole) + 1), dtype),
+        )
 
 
 def _finite(features: FloatArray, plane: int) -> FloatArray:
     # a sum is finite where all are, costs a third of asking each, and only overflow beyond any feature could deceive it
     if not np.isfinite(features.sum()) and not np.isfinite(features).all():
-        raise InputError(f"Features of plane {plane} hold NaN or infinite values", "finite features",
-                         "Extract the features again")
+        raise InputError(
+            f"Features of plane {plane} hold NaN or infinite values", "finite features", "Extract the features again"
+        )
     return features

@@ -18,10 +18,11 @@ import numpy.typing as npt
 
 from napari_dinov3.errors import FileFormatError, InputError
 from napari_dinov3.segment.example_heads import PrototypeHead, TreeHead, TreeKind
+from napari_dinov3.segment.fitted_probe import FittedProbe
 from napari_dinov3.segment.heads import Head, KernelHead, LinearHead
 
 if TYPE_CHECKING:
-    from napari_dinov3.segment.probe import FittedProbe, Probe
+    from napari_dinov3.segment.probe import Probe
 
 FORMAT = "napari-dinov3 probe"
 VERSION = 1
@@ -55,8 +56,13 @@ def save_probe(probe: Probe, path: Path, *, overwrite: bool = False) -> Path:
     """
     fitted = probe.fitted
     header = {
-        "format": FORMAT, "version": VERSION, "head": probe.head, "fallback": fitted.head is None,
-        "classes": [int(value) for value in fitted.classes], "signature": dict(fitted.signature), "settings": probe.settings,
+        "format": FORMAT,
+        "version": VERSION,
+        "head": probe.head,
+        "fallback": fitted.head is None,
+        "classes": [int(value) for value in fitted.classes],
+        "signature": dict(fitted.signature),
+        "settings": probe.settings,
     }
     arrays: dict[str, Any] = {"mean": fitted.mean, "scale": fitted.scale, "offset": fitted.offset}
     if fitted.head is not None:
@@ -83,7 +89,7 @@ def load_probe(path: Path) -> Probe:
         If there is no such file, or it is not a probe, is damaged, or comes from a newer version.
     """
     from napari_dinov3.segment.linear_probe import LinearProbe
-    from napari_dinov3.segment.probe import FittedProbe, Probe
+    from napari_dinov3.segment.probe import Probe
 
     if not path.is_file():
         raise FileFormatError(f"There is no file {path}", "a probe file (.npz)", "Check the path")
@@ -120,8 +126,11 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise _not_a_probe(path, "its header does not say so")
     if header.get("version") != VERSION:
-        raise FileFormatError(f"{path.name} is a probe file of version {header.get('version')}", f"version {VERSION}",
-                              "Open it with the version of napari-dinov3 that wrote it, or a newer one")
+        raise FileFormatError(
+            f"{path.name} is a probe file of version {header.get('version')}",
+            f"version {VERSION}",
+            "Open it with the version of napari-dinov3 that wrote it, or a newer one",
+        )
     return header, arrays
 
 
@@ -130,8 +139,9 @@ def _head(name: str, arrays: Arrays) -> Head:
     if name == "linear":
         return LinearHead(_floats(part["weights"], 2), _floats(part["bias"], 1))
     if name == "kernel":
-        return KernelHead(_floats(part["landmarks"], 2), _floats(part["weights"], 2), _floats(part["bias"], 1),
-                          float(_floats(part["gamma"], 0)))
+        return KernelHead(
+            _floats(part["landmarks"], 2), _floats(part["weights"], 2), _floats(part["bias"], 1), float(_floats(part["gamma"], 0))
+        )
     if name == "prototypes":
         return PrototypeHead(_floats(part["prototypes"], 2))
     if name in ("forest", "boosting"):
@@ -139,8 +149,13 @@ def _head(name: str, arrays: Arrays) -> Head:
         if codes.dtype.kind not in "iu" or codes.ndim != 1:
             raise ValueError("class indices are not whole numbers")
         kind: TreeKind = "forest" if name == "forest" else "boosting"
-        return TreeHead(kind, _floats(part["features"], 2), codes.astype(np.intp), _floats(part["weight"], 1).astype(np.float64),
-                        int(part["seed"]))
+        return TreeHead(
+            kind,
+            _floats(part["features"], 2),
+            codes.astype(np.intp),
+            _floats(part["weight"], 1).astype(np.float64),
+            int(part["seed"]),
+        )
     raise ValueError(f"unknown head {name!r}")
 
 
@@ -163,5 +178,8 @@ def _check(fitted: FittedProbe) -> None:
 
 
 def _not_a_probe(path: Path, why: str) -> FileFormatError:
-    return FileFormatError(f"{path.name} is not a usable probe file: {why}", "a file written by Probe.save()",
-                           "Choose another file, or train and save the probe again")
+    return FileFormatError(
+        f"{path.name} is not a usable probe file: {why}",
+        "a file written by Probe.save()",
+        "Choose another file, or train and save the probe again",
+    )

@@ -50,8 +50,11 @@ def refine_mask(mask: BoolArray, plane: npt.NDArray[Any], *, radius: float, smoo
         Unchanged where the mask is empty or full. Pieces of fewer than 20 pixels are dropped.
     """
     if mask.shape != plane.shape[:2]:
-        raise InputError(f"A mask of shape {mask.shape} on an image of shape {plane.shape[:2]}", "the same rows and columns",
-                         "Pass the image the features were extracted from")
+        raise InputError(
+            f"A mask of shape {mask.shape} on an image of shape {plane.shape[:2]}",
+            "the same rows and columns",
+            "Pass the image the features were extracted from",
+        )
     if not mask.any() or mask.all():
         return mask
     pixels = np.nan_to_num(np.asarray(plane, np.float32))

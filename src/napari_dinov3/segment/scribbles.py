@@ -69,8 +69,11 @@ def labelled_planes(scribbles: Scribbles, *, planes: int, shape: tuple[int, int]
         if len(rows):
             labels = values[rows, cols].astype(np.int64)
             if labels.min() < 0:
-                raise InputError(f"Plane {index} carries the negative label {labels.min()}",
-                                 "0 for unlabelled, and positive labels", "Give each class a positive number")
+                raise InputError(
+                    f"Plane {index} carries the negative label {labels.min()}",
+                    "0 for unlabelled, and positive labels",
+                    "Give each class a positive number",
+                )
             yield PlaneLabels(index, rows, cols, labels)
 
 
@@ -89,9 +92,11 @@ def pair_up(features: FeatureMap | Sequence[FeatureMap], scribbles: Any) -> list
     maps = list(features)
     if not maps or not isinstance(scribbles, list | tuple) or len(scribbles) != len(maps):
         count = len(scribbles) if isinstance(scribbles, list | tuple) else "one array of"
-        raise InputError(f"{len(maps)} feature maps and {count} scribbles",
-                         "a list of scribbles as long as the list of feature maps",
-                         "Pass one labels image for each feature map, in the same order")
+        raise InputError(
+            f"{len(maps)} feature maps and {count} scribbles",
+            "a list of scribbles as long as the list of feature maps",
+            "Pass one labels image for each feature map, in the same order",
+        )
     for other in maps[1:]:
         maps[0].check_fits(other, "The feature maps to train on")
     return list(zip(maps, scribbles, strict=True))
@@ -118,11 +123,16 @@ def _whole_numbers(values: npt.NDArray[Any], plane: int) -> npt.NDArray[Any]:
         return values
     if values.dtype.kind == "f" and np.array_equal(values, np.rint(values)):
         return values.astype(np.int64)
-    raise InputError(f"Scribbles of plane {plane} have type {values.dtype} and hold other than whole numbers",
-                     "an integer labels image, 0 for unlabelled", "Paint in a labels layer, or round the values first")
+    raise InputError(
+        f"Scribbles of plane {plane} have type {values.dtype} and hold other than whole numbers",
+        "an integer labels image, 0 for unlabelled",
+        "Paint in a labels layer, or round the values first",
+    )
 
 
 def _misfit(problem: str, planes: int, shape: tuple[int, int]) -> InputError:
-    return InputError(f"{problem}; the features cover {planes} plane{'s' * (planes != 1)} of {shape[0]} x {shape[1]}",
-                      f"scribbles of shape {(planes, *shape)}, or a mapping from plane to {shape}",
-                      "Use a labels image with the shape of the image that the features were made from")
+    return InputError(
+        f"{problem}; the features cover {planes} plane{'s' * (planes != 1)} of {shape[0]} x {shape[1]}",
+        f"scribbles of shape {(planes, *shape)}, or a mapping from plane to {shape}",
+        "Use a labels image with the shape of the image that the features were made from",
+    )

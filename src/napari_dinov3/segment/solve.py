@@ -163,8 +163,9 @@ def solve_steps(features: FeatureMap, options: CutOptions) -> Job[NormalisedCut]
         vectors[index][valid[index]] = pairs.vectors
         values[index], well_posed[index] = pairs.values, pairs.well_posed
         yield Progress(1000 * (index + 1), total, f"plane {index + 1} of {planes} solved")
-    return NormalisedCut(vectors, values, well_posed, tau, density, valid, features.stride, features.first_centre,
-                         features.image_shape, options)
+    return NormalisedCut(
+        vectors, values, well_posed, tau, density, valid, features.stride, features.first_centre, features.image_shape, options
+    )
 
 
 def _solve_joint_steps(features: FeatureMap, options: CutOptions) -> Job[NormalisedCut]:
@@ -192,8 +193,17 @@ def _solve_joint_steps(features: FeatureMap, options: CutOptions) -> Job[Normali
             vectors[index][is_valid[index]] = collect(_extend(pairs, unit, solved, tau, options)).vectors
     yield Progress(total, total, f"{planes} planes solved together")
     return NormalisedCut(
-        vectors, np.tile(pairs.values, (planes, 1)), np.full(planes, pairs.well_posed), np.full(planes, tau),
-        np.full(planes, density), is_valid, features.stride, features.first_centre, features.image_shape, options)
+        vectors,
+        np.tile(pairs.values, (planes, 1)),
+        np.full(planes, pairs.well_posed),
+        np.full(planes, tau),
+        np.full(planes, density),
+        is_valid,
+        features.stride,
+        features.first_centre,
+        features.image_shape,
+        options,
+    )
 
 
 def _scaling(features: FeatureMap, scaling: Scaling) -> tuple[FloatArray, FloatArray]:

@@ -204,11 +204,18 @@ def make_masks(cut: NormalisedCut, options: MaskOptions | None = None, *, image:
     split = None
     if cut.options.stack == "joint":
         known = [one for one in brightness if one is not None]
-        split = decide_split(cut.eigenvectors[..., 0], options, valid=cut.valid, clicked=clicked,
-                             intensity=np.stack(known) if known else None)
+        split = decide_split(
+            cut.eigenvectors[..., 0], options, valid=cut.valid, clicked=clicked, intensity=np.stack(known) if known else None
+        )
     made = [
-        plane_mask(cut.eigenvectors[index, ..., 0], options, valid=cut.valid[index], intensity=brightness[index],
-                   clicked=clicked, split=split)
+        plane_mask(
+            cut.eigenvectors[index, ..., 0],
+            options,
+            valid=cut.valid[index],
+            intensity=brightness[index],
+            clicked=clicked,
+            split=split,
+        )
         for index in range(len(cut))
     ]
     if options.refine:
@@ -216,8 +223,15 @@ def make_masks(cut: NormalisedCut, options: MaskOptions | None = None, *, image:
         boxes = tuple(boxes_of(mask, stride=1, first_centre=0, image_shape=cut.image_shape) for mask in full)
     else:
         boxes = tuple(boxes_of(one.mask, image_shape=cut.image_shape, **where) for one in made)
-    return TokenCut(cut, options, np.stack([one.mask for one in made]), np.array([one.seed for one in made], np.intp),
-                    np.array([one.threshold for one in made]), boxes, image)
+    return TokenCut(
+        cut,
+        options,
+        np.stack([one.mask for one in made]),
+        np.array([one.seed for one in made], np.intp),
+        np.array([one.threshold for one in made]),
+        boxes,
+        image,
+    )
 
 
 def option_values(result: TokenCut) -> dict[str, Any]:
@@ -228,16 +242,25 @@ def option_values(result: TokenCut) -> dict[str, Any]:
 def _planes_for(image: Any, options: MaskOptions, shape: tuple[int, int], count: int) -> Planes | None:
     if image is None:
         if options.side in ("bright", "dark"):
-            raise InputError(f"side={options.side!r} without an image", "the image whose brightness decides",
-                             "Pass image=..., or choose side='seed' or 'border'")
+            raise InputError(
+                f"side={options.side!r} without an image",
+                "the image whose brightness decides",
+                "Pass image=..., or choose side='seed' or 'border'",
+            )
         if options.refine:
-            raise InputError(f"refine={options.refine:g} without an image", "the image whose edges the outlines follow",
-                             "Pass image=..., or refine=0")
+            raise InputError(
+                f"refine={options.refine:g} without an image",
+                "the image whose edges the outlines follow",
+                "Pass image=..., or refine=0",
+            )
         return None
     planes = as_planes(image)
     if planes.shape != (count, *shape):
-        raise InputError(f"The image has planes, rows, cols {planes.shape}", f"{(count, *shape)}, as the features",
-                         "Pass the image the features were extracted from")
+        raise InputError(
+            f"The image has planes, rows, cols {planes.shape}",
+            f"{(count, *shape)}, as the features",
+            "Pass the image the features were extracted from",
+        )
     return planes
 
 
@@ -250,8 +273,9 @@ def _patch_under(click: tuple[float, float], cut: NormalisedCut) -> tuple[int, i
     height, width = cut.image_shape
     row, col = click
     if not (-0.5 <= row <= height - 0.5 and -0.5 <= col <= width - 0.5):
-        raise InputError(f"click={click}", f"a pixel of the image, rows 0..{height - 1}, cols 0..{width - 1}",
-                         "Click inside the image")
+        raise InputError(
+            f"click={click}", f"a pixel of the image, rows 0..{height - 1}, cols 0..{width - 1}", "Click inside the image"
+        )
     at = np.clip(np.rint((np.array(click) - cut.first_centre) / cut.stride), 0, np.array(cut.valid.shape[1:]) - 1)
     return int(at[0]), int(at[1])
 
@@ -276,5 +300,8 @@ def _warn_if_ill_posed(cut: NormalisedCut) -> None:
     else:
         first, second = [*cut.eigenvalues[plane], np.nan][:2]
         why = f"its second and third eigenvalue nearly coincide ({first:.4g}, {second:.4g}): try another tau"
-    warnings.warn(f"The cut is ill posed on {len(arbitrary)} of {len(cut)} planes, so its mask is arbitrary. "
-                  f"Plane {plane}: {why}.", IllPosedWarning, stacklevel=3)
+    warnings.warn(
+        f"The cut is ill posed on {len(arbitrary)} of {len(cut)} planes, so its mask is arbitrary. Plane {plane}: {why}.",
+        IllPosedWarning,
+        stacklevel=3,
+    )

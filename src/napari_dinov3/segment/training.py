@@ -115,8 +115,11 @@ def gather_steps(
                 fresh = _picked(labels, int(value), number, rng).thinned(max_samples)
                 picks[int(value)] = picks[int(value)].merged(fresh, max_samples) if int(value) in picks else fresh
     if not picks:
-        raise InputError("No pixel is labelled", "at least one stroke of at least one class, and better two classes",
-                         "Paint a few strokes in the labels layer (0 means unlabelled), then train again")
+        raise InputError(
+            "No pixel is labelled",
+            "at least one stroke of at least one class, and better two classes",
+            "Paint a few strokes in the labels layer (0 means unlabelled), then train again",
+        )
     thinned = _share_out(picks, max_samples)
     classes = tuple(sorted(thinned))
     where = np.concatenate([thinned[value].where for value in classes])
@@ -147,8 +150,11 @@ def _share_out(picks: dict[int, _Picks], max_samples: int) -> dict[int, _Picks]:
 
 
 def _read_steps(
-    pairs: Sequence[tuple[FeatureMap, Any]], where: npt.NDArray[np.int64], painted: Sequence[tuple[int, int]],
-    rng: np.random.Generator, on_patches: bool,
+    pairs: Sequence[tuple[FeatureMap, Any]],
+    where: npt.NDArray[np.int64],
+    painted: Sequence[tuple[int, int]],
+    rng: np.random.Generator,
+    on_patches: bool,
 ) -> Job[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
     dim = pairs[0][0].dim
     rows = np.empty((len(where), dim), np.float32)
@@ -160,8 +166,11 @@ def _read_steps(
         grid = features.plane(plane)
         mine = (where[:, 0] == number) & (where[:, 1] == plane)
         at = where[mine, 2:]
-        rows[mine] = grid[at[:, 0], at[:, 1]] if on_patches else interpolate_at(
-            grid, at, stride=features.stride, first_centre=features.first_centre)
+        rows[mine] = (
+            grid[at[:, 0], at[:, 1]]
+            if on_patches
+            else interpolate_at(grid, at, stride=features.stride, first_centre=features.first_centre)
+        )
         table = grid.reshape(-1, dim)
         surround.append(table if len(table) <= share else table[rng.choice(len(table), share, replace=False)])
     return rows, np.concatenate(surround)
@@ -170,8 +179,11 @@ def _read_steps(
 def _check_finite(rows: npt.NDArray[np.float32], what: str) -> None:
     bad = np.count_nonzero(~np.isfinite(rows).all(axis=1))
     if bad:
-        raise InputError(f"{bad} of {len(rows)} {what} patches hold NaN or infinite features", "finite features",
-                         "Extract the features again, or erase the labels there")
+        raise InputError(
+            f"{bad} of {len(rows)} {what} patches hold NaN or infinite features",
+            "finite features",
+            "Extract the features again, or erase the labels there",
+        )
 
 
 def fit_head(
@@ -192,9 +204,7 @@ def fit_head(
         return KernelHead.fit(features, codes, weight=weight, strength=C, landmarks=landmarks, rng=rng)
 
 
-def sample_weights(
-    codes: npt.NDArray[np.intp], classes: tuple[int, ...], class_weight: ClassWeight
-) -> npt.NDArray[np.float64]:
+def sample_weights(codes: npt.NDArray[np.intp], classes: tuple[int, ...], class_weight: ClassWeight) -> npt.NDArray[np.float64]:
     """Weigh samples by class, with a mean of 1.
 
     Parameters

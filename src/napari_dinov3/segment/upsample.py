@@ -59,9 +59,7 @@ def upsample(
     return values
 
 
-def upsample_nearest(
-    grid: npt.NDArray[S], *, image_shape: tuple[int, int], stride: float, first_centre: float
-) -> npt.NDArray[S]:
+def upsample_nearest(grid: npt.NDArray[S], *, image_shape: tuple[int, int], stride: float, first_centre: float) -> npt.NDArray[S]:
     """Give every pixel the value of its nearest patch, in the grid's own data type (labels stay labels).
 
     Parameters
@@ -131,8 +129,14 @@ def _linear(values: npt.NDArray[np.float32], axis: int, at: npt.NDArray[np.float
 
 def _check(grid: npt.NDArray[Any], image_shape: tuple[int, int], stride: float) -> None:
     if grid.ndim not in (2, 3) or 0 in grid.shape:
-        raise InputError(f"A patch grid of shape {grid.shape}", "(rows, cols) or (rows, cols, k), none of them 0",
-                         "Upsample one plane at a time, for example grid[0]")
+        raise InputError(
+            f"A patch grid of shape {grid.shape}",
+            "(rows, cols) or (rows, cols, k), none of them 0",
+            "Upsample one plane at a time, for example grid[0]",
+        )
     if not (stride > 0 and len(image_shape) == 2 and min(image_shape) >= 1):
-        raise InputError(f"stride={stride}, image_shape={tuple(image_shape)}", "a positive stride and two positive sides",
-                         "Take both from the feature map: features.stride, features.image_shape")
+        raise InputError(
+            f"stride={stride}, image_shape={tuple(image_shape)}",
+            "a positive stride and two positive sides",
+            "Take both from the feature map: features.stride, features.image_shape",
+        )

@@ -245,8 +245,11 @@ def _whole_numbers(planes: Any, size: Any, rng: Any) -> tuple[int, int]:
     """Check what has to be a whole number; returns rows and columns."""
     sides = (size, size) if np.ndim(size) == 0 else tuple(size)
     if len(sides) != 2 or not all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in (planes, *sides)):
-        raise InputError(f"planes={planes!r}, size={size!r}", "whole numbers: planes, and one size or (rows, cols)",
-                         "Write for example planes=4, size=(96, 128)")
+        raise InputError(
+            f"planes={planes!r}, size={size!r}",
+            "whole numbers: planes, and one size or (rows, cols)",
+            "Write for example planes=4, size=(96, 128)",
+        )
     if not isinstance(rng, np.random.Generator) and (not isinstance(rng, int | np.integer) or rng < 0):
         raise InputError(f"rng={rng!r}", "a whole number, 0 or more, or a numpy.random.Generator", "Write for example rng=0")
     return int(sides[0]), int(sides[1])

@@ -26,8 +26,13 @@ MODELS = (("translation", "translation"), ("rigid", "rigid"), ("similarity", "si
 PROPOSALS = (("auto", "features"), (None, "pixels only"))
 DRIFTS = (("minimum", "least movement"), ("first", "first good plane"))
 FIELDS = (
-    Choice("model", "Movement", "Translation shifts a plane, rigid also turns it, similarity sizes it, affine shears it.",
-           "rigid", MODELS),
+    Choice(
+        "model",
+        "Movement",
+        "Translation shifts a plane, rigid also turns it, similarity sizes it, affine shears it.",
+        "rigid",
+        MODELS,
+    ),
     Choice("backbone", "Proposed by", "What finds the rough position, which pixels then refine.", "auto", PROPOSALS),
     Choice("drift", "Common frame", "Which frame the planes are moved into.", "minimum", DRIFTS),
 )
@@ -56,8 +61,13 @@ class AlignPanel(ImagePanel):
         self.form = Form(FIELDS)
         self.table = _table()
         self.whose = wrapped_label(name="whose")
-        self.follower = LayerChooser(self.viewer, ("Image", "Labels"), label="Layer to move along", optional="none",
-                                     tooltip="Another layer of the same shape, moved with the same transforms.")
+        self.follower = LayerChooser(
+            self.viewer,
+            ("Image", "Labels"),
+            label="Layer to move along",
+            optional="none",
+            tooltip="Another layer of the same shape, moved with the same transforms.",
+        )
         self.move_button = QPushButton("Move this layer along")
         self.move_button.clicked.connect(self.move_follower)
         self.section("Alignment", self.form)
@@ -164,28 +174,51 @@ class AlignPanel(ImagePanel):
             self.say("error", error_text(error))
             return
         code = script.script_of([*kept.lines, *self._follow_lines(source, like)])
-        self.start(alignment.resample_steps(kept.alignment, source.planes, labels=_is_labels(like)), "Moving along",
-                   lambda moved: f"Added {self._add(kept, source, moved, like, code).name!r}.")
+        self.start(
+            alignment.resample_steps(kept.alignment, source.planes, labels=_is_labels(like)),
+            "Moving along",
+            lambda moved: f"Added {self._add(kept, source, moved, like, code).name!r}.",
+        )
 
     def _follow_lines(self, source: Source, like: Any) -> list[str]:
         order = 0 if _is_labels(like) else None
         read = script.layer_lines(source, variable="follower", multiscale=bool(like.multiscale))
-        return [*read, ApplyConfig(order=order).to_python("alignment", "follower", output="moved"),
-                _add_line(source, "moved", like)]
+        return [
+            *read,
+            ApplyConfig(order=order).to_python("alignment", "follower", output="moved"),
+            _add_line(source, "moved", like),
+        ]
 
     def _add(self, kept: alignment.Aligned, source: Source, moved: Any, like: Any, code: str) -> Any:
         path, placement = kept.alignment, source.placement
-        metadata = provenance("align", source=placement.name, settings=kept.config.options(), script=code,
-                              transforms=path.transforms, quality=path.quality, bad=path.bad)
+        metadata = provenance(
+            "align",
+            source=placement.name,
+            settings=kept.config.options(),
+            script=code,
+            transforms=path.transforms,
+            quality=path.quality,
+            bad=path.bad,
+        )
         labels = _is_labels(like)
         look: dict[str, Any] = {} if labels else {"rgb": source.planes.rgb}
         if not labels and not source.planes.rgb:
             look |= {"colormap": like.colormap.name, "contrast_limits": tuple(like.contrast_limits)}
         owned = self.session.owned(type(self).__name__, str(placement.layer_id))
         return owned.show(
-            placement.arrange(moved), belongs_to=alignment.place_of(source), metadata=metadata,
-            add=lambda: results.add_pixels(self.viewer, placement, moved, kind="labels" if labels else "image",
-                                           name=f"{placement.name} aligned", metadata=metadata, **look))
+            placement.arrange(moved),
+            belongs_to=alignment.place_of(source),
+            metadata=metadata,
+            add=lambda: results.add_pixels(
+                self.viewer,
+                placement,
+                moved,
+                kind="labels" if labels else "image",
+                name=f"{placement.name} aligned",
+                metadata=metadata,
+                **look,
+            ),
+        )
 
 
 def _is_labels(layer: Any) -> bool:
@@ -195,8 +228,14 @@ def _is_labels(layer: Any) -> bool:
 def _add_line(source: Source, expression: str, like: Any) -> str:
     placement = source.placement
     look = {} if _is_labels(like) else {"rgb": source.planes.rgb}
-    return script.add_line("labels" if _is_labels(like) else "image", expression, name=f"{placement.name} aligned",
-                           placement=placement, transform=placement.pixel_transform(), **look)
+    return script.add_line(
+        "labels" if _is_labels(like) else "image",
+        expression,
+        name=f"{placement.name} aligned",
+        placement=placement,
+        transform=placement.pixel_transform(),
+        **look,
+    )
 
 
 def _table() -> QTableWidget:
@@ -207,8 +246,10 @@ def _table() -> QTableWidget:
     table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
     table.setFixedHeight(TABLE_HEIGHT)
     table.setAccessibleName("How each plane was moved")
-    table.setToolTip("Movement of each plane's content (px down, px right, degrees), and how many standard deviations its match "
-                     "exceeds wrong offsets (accepted from 6.5); a plane without a match got a pose between its neighbours'.")
+    table.setToolTip(
+        "Movement of each plane's content (px down, px right, degrees), and how many standard deviations its match "
+        "exceeds wrong offsets (accepted from 6.5); a plane without a match got a pose between its neighbours'."
+    )
     return table
 
 

@@ -19,8 +19,13 @@ from napari_dinov3.widgets.panel import TaskPanel
 
 NAMES = {"em": "EM", "mri": "MRI"}
 FIELDS = (
-    Choice("modality", "Modality", "EM bodies, MRI lesion, nuclei, filaments, atlas regions or cells, each with its true mask.",
-           "em", tuple((name, NAMES.get(name, name)) for name in MODALITIES)),
+    Choice(
+        "modality",
+        "Modality",
+        "EM bodies, MRI lesion, nuclei, filaments, atlas regions or cells, each with its true mask.",
+        "em",
+        tuple((name, NAMES.get(name, name)) for name in MODALITIES),
+    ),
     Number("planes", "Planes", "Planes of the stack, or frames of the movie; 1 gives a single image.", 16, 1, 2000, 1, 0),
     Number("size", "Size (px)", "Rows and columns.", 512, 16, 8192, 64, 0),
     Number("rng", "Seed", "The same seed gives the same image.", 0, 0, 2**31 - 1, 1, 0),
@@ -64,8 +69,13 @@ class DataPanel(TaskPanel):
         self.section("Draw a synthetic image", self.form)
         self.calibration = Form(CALIBRATION)
         self.calibration.valueChanged.connect(self.changed)
-        self.section("Open", wrapped_label("Where a file does not say its pixel size:"), self.calibration, self.file_button,
-                     self.folder_button)
+        self.section(
+            "Open",
+            wrapped_label("Where a file does not say its pixel size:"),
+            self.calibration,
+            self.file_button,
+            self.folder_button,
+        )
 
     def value(self) -> dict[str, Any]:
         """Read every setting."""
@@ -109,11 +119,13 @@ class DataPanel(TaskPanel):
         single = value["planes"] == 1
         place = ", ".join(f"{key}={what}{'[1:]' * single}" for key, what in PLACE)
         index = "[0]" if single else ""
-        return script.script_of([
-            f"sample = nd.synthetic.{value['modality']}({words})",
-            f"viewer.add_image(sample.images{index}, name=sample.name, rgb=sample.rgb, {place})",
-            f"viewer.add_labels(sample.masks{index}.astype('uint8'), name=sample.name + ' mask', {place})",
-        ])
+        return script.script_of(
+            [
+                f"sample = nd.synthetic.{value['modality']}({words})",
+                f"viewer.add_image(sample.images{index}, name=sample.name, rgb=sample.rgb, {place})",
+                f"viewer.add_labels(sample.masks{index}.astype('uint8'), name=sample.name + ' mask', {place})",
+            ]
+        )
 
     def open_path(self, path: str | Path | None = None, *, folder: bool = False) -> None:
         """Open a file or folder; asks for one where none is given."""

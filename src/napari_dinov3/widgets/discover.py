@@ -24,7 +24,10 @@ from napari_dinov3.widgets.runner import Cancelled, Done, Failed
 from napari_dinov3.widgets.status import error_text
 
 SIDES = (
-    ("seed", "strongest"), ("border", "inside"), ("bright", "brighter"), ("dark", "darker"),
+    ("seed", "strongest"),
+    ("border", "inside"),
+    ("bright", "brighter"),
+    ("dark", "darker"),
     ("click", "clicked place"),
 )
 SPLITS = (("mean", "mean"), ("median", "median"), ("gap", "largest gap"), ("otsu", "Otsu"))
@@ -32,20 +35,39 @@ PIECES = (("seed", "strongest"), ("largest", "largest"), ("all", "all"))
 CUT_FIELDS = (
     Flag("auto_tau", "Choose tau for each plane", "Take the threshold with the clearest cut, out of a sweep.", True),
     Slider("tau", "Tau (cosine)", "Patches more alike than this are linked; needs a new run.", 0.2, 0.0, 0.95, 0.05, 2),
-    Choice("stack", "Planes", "Whether planes are cut one by one, or all together so that objects keep their side.", "planes",
-           (("planes", "one by one"), ("joint", "together"))),
+    Choice(
+        "stack",
+        "Planes",
+        "Whether planes are cut one by one, or all together so that objects keep their side.",
+        "planes",
+        (("planes", "one by one"), ("joint", "together")),
+    ),
 )
 MASK_FIELDS = (
     Choice("bipartition", "Split at", "Where the eigenvector is split into two sides; the paper takes the mean.", "otsu", SPLITS),
-    Choice("side", "Foreground", "The object's side: with the strongest patch (the paper), off the border, or as it says.",
-           "border", SIDES),
-    Choice("component", "Pieces", "Which connected pieces are kept: the paper keeps the one with the strongest patch.", "all",
-           PIECES),
+    Choice(
+        "side",
+        "Foreground",
+        "The object's side: with the strongest patch (the paper), off the border, or as it says.",
+        "border",
+        SIDES,
+    ),
+    Choice(
+        "component", "Pieces", "Which connected pieces are kept: the paper keeps the one with the strongest patch.", "all", PIECES
+    ),
     Number("opening", "Opening (patches)", "Radius of an opening, which drops specks and thin bridges.", 0, 0, 50, 1, 0),
     Number("closing", "Closing (patches)", "Radius of a closing, which bridges narrow gaps.", 0, 0, 50, 1, 0),
     Number("min_area", "Smallest (patches)", "Pieces of fewer patches are dropped.", 0, 0, 100_000, 1, 0),
-    Number("refine", "Follow edges (px)", "How far outlines may move to the edges of the image; 0 leaves them on patches.",
-           ONE_CLICK.refine, 0, 512, 4, 0),
+    Number(
+        "refine",
+        "Follow edges (px)",
+        "How far outlines may move to the edges of the image; 0 leaves them on patches.",
+        ONE_CLICK.refine,
+        0,
+        512,
+        4,
+        0,
+    ),
     Flag("fill_holes", "Fill holes", "Background enclosed by the mask joins it.", False),
     Flag("invert", "Invert", "Take the other side.", False),
 )
@@ -120,8 +142,12 @@ class DiscoverPanel(ImagePanel):
     def config(self) -> TokenCutConfig:
         """Give the settings as a recipe's."""
         cut = self.cut_form.value()
-        return TokenCutConfig(tau="auto" if cut["auto_tau"] else cut["tau"], stack=cut["stack"],
-                              memory_gb=self.session.features_config.memory_gb, **self._mask_values())
+        return TokenCutConfig(
+            tau="auto" if cut["auto_tau"] else cut["tau"],
+            stack=cut["stack"],
+            memory_gb=self.session.features_config.memory_gb,
+            **self._mask_values(),
+        )
 
     def problem(self) -> str:
         """Ask for an image, and for a click where one is needed."""
@@ -137,8 +163,10 @@ class DiscoverPanel(ImagePanel):
         made = self.found.request
         if made.image == self.request().image:
             return ""
-        return (f"The masks shown are of {made.source.placement.name!r} as it was cut, not of the chosen image, level and time "
-                "point. Press Cut; these settings count for it.")
+        return (
+            f"The masks shown are of {made.source.placement.name!r} as it was cut, not of the chosen image, level and time "
+            "point. Press Cut; these settings count for it."
+        )
 
     def refresh(self, *_: Any) -> None:
         """Bring buttons in step, the task's own too."""
@@ -172,8 +200,11 @@ class DiscoverPanel(ImagePanel):
         """Write the cut, the masks, and what else was asked for of this image."""
         source, found = self.source(), self.found
         placement = source.placement
-        lines = [*self.extract_script(), discovery.cut_line(self.config(), script.axes_of(source)),
-                 discovery.masks_line(placement)]
+        lines = [
+            *self.extract_script(),
+            discovery.cut_line(self.config(), script.axes_of(source)),
+            discovery.masks_line(placement),
+        ]
         extras = found.extras if found is not None and not self.other_image() else ()
         if "boxes" in extras:
             lines += discovery.box_lines(placement)
@@ -194,8 +225,14 @@ class DiscoverPanel(ImagePanel):
             return
         found.extras.add("boxes")
         with results.selection_kept(self.viewer):
-            layer = results.add_shapes(self.viewer, placement, boxes, name=f"{placement.name} boxes",
-                                       metadata=self._metadata(found), **discovery.BOX_LOOK)
+            layer = results.add_shapes(
+                self.viewer,
+                placement,
+                boxes,
+                name=f"{placement.name} boxes",
+                metadata=self._metadata(found),
+                **discovery.BOX_LOOK,
+            )
         self.say("done", f"Added {len(boxes)} boxes as {layer.name!r}.")
 
     def add_eigenvector(self) -> None:
@@ -206,23 +243,37 @@ class DiscoverPanel(ImagePanel):
         placement = found.request.source.placement
         found.extras.add("eigenvector")
         with results.selection_kept(self.viewer):
-            layer = results.add_patches(self.viewer, placement, found.features, found.cut.eigenvectors[..., 0],
-                                        name=f"{placement.name} eigenvector", metadata=self._metadata(found),
-                                        **discovery.VECTOR_LOOK)
+            layer = results.add_patches(
+                self.viewer,
+                placement,
+                found.features,
+                found.cut.eigenvectors[..., 0],
+                name=f"{placement.name} eigenvector",
+                metadata=self._metadata(found),
+                **discovery.VECTOR_LOOK,
+            )
         self.say("done", f"Added {layer.name!r}.")
 
     def _metadata(self, found: Discovery) -> dict[str, Any]:
         cut = found.cut
-        return provenance("tokencut", source=found.request.source.placement.name, settings=found.config.options(),
-                          script=found.script, features=found.features.provenance, tau=cut.tau, well_posed=cut.well_posed,
-                          boxes=cut.boxes if len(cut) <= 200 else ())
+        return provenance(
+            "tokencut",
+            source=found.request.source.placement.name,
+            settings=found.config.options(),
+            script=found.script,
+            features=found.features.provenance,
+            tau=cut.tau,
+            well_posed=cut.well_posed,
+            boxes=cut.boxes if len(cut) <= 200 else (),
+        )
 
     def _show_masks(self, found: Discovery, masks: Any) -> str:
         placement, metadata = found.request.source.placement, self._metadata(found)
 
         def add() -> Any:
-            return results.add_pixels(self.viewer, placement, masks, kind="labels", name=f"{placement.name} discovered",
-                                      metadata=metadata, opacity=0.5)
+            return results.add_pixels(
+                self.viewer, placement, masks, kind="labels", name=f"{placement.name} discovered", metadata=metadata, opacity=0.5
+            )
 
         data = placement.arrange(results.storable(masks, "labels"))
         layer = self.owned.show(data, belongs_to=found.request.place, metadata=metadata, add=add)

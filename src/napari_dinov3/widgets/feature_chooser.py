@@ -24,8 +24,9 @@ def feature_fields() -> tuple[Choice, ...]:
     backbones = (("auto", "auto (best present)"), *((facts.name, _entry(facts.name)) for facts in list_backbones()))
     return (
         Choice("backbone", "Backbone", "What turns the image into patch features.", "auto", backbones),
-        Choice("stride", "Stride (px)", "Pixels between patch centres: smaller is finer and takes more memory.", None,
-               ((None, ""),)),
+        Choice(
+            "stride", "Stride (px)", "Pixels between patch centres: smaller is finer and takes more memory.", None, ((None, ""),)
+        ),
     )
 
 

@@ -54,13 +54,24 @@ class FeaturesPanel(ImagePanel):
         self.pick_button.setCheckable(True)
         self.pick_button.setToolTip("While this is on, a click in the image shows how similar every patch is to that place.")
         self.pick_button.toggled.connect(self._on_pick_toggled)
-        self.region = LayerChooser(self.viewer, ("Labels",), label="Painted region", optional="none",
-                                   tooltip="Labels layer whose painted pixels are compared with every patch.")
+        self.region = LayerChooser(
+            self.viewer,
+            ("Labels",),
+            label="Painted region",
+            optional="none",
+            tooltip="Labels layer whose painted pixels are compared with every patch.",
+        )
         self.region.valueChanged.connect(self.changed)
         self.region_button = QPushButton("Similarity to the region")
         self.region_button.clicked.connect(self.show_region)
-        self.section("Look at the features", wrapped_label("Features that are not cached are extracted first."),
-                     self.pca_button, self.pick_button, field_row("Region", self.region), self.region_button)
+        self.section(
+            "Look at the features",
+            wrapped_label("Features that are not cached are extracted first."),
+            self.pca_button,
+            self.pick_button,
+            field_row("Region", self.region),
+            self.region_button,
+        )
         self.on_close(self.region.dispose, self.picker.stop)
 
     def value(self) -> dict[str, Any]:
@@ -133,8 +144,11 @@ class FeaturesPanel(ImagePanel):
             return
         code = self._script(self._region_lines(region))
         self._asked(request)["region"] = region
-        self.start(jobs.region_steps(self.session, request, region.planes), "Similarity to a region",
-                   lambda r: self._add_region(request, region, code, *r))
+        self.start(
+            jobs.region_steps(self.session, request, region.planes),
+            "Similarity to a region",
+            lambda r: self._add_region(request, region, code, *r),
+        )
 
     def pick(self, world: Any, rest: bool = True) -> None:
         """Show the similarity to the patch at a world position: the visible plane now, the others in the background.
@@ -183,8 +197,14 @@ class FeaturesPanel(ImagePanel):
     def _patch_line(self, variable: str, name: str, **look: Any) -> str:
         source = self.source()
         stride = jobs.estimate_features(source.planes, self.session.features_config).stride
-        return script.add_line("image", variable, name=f"{source.placement.name} {name}", placement=source.placement,
-                               transform=source.placement.patch_transform(stride, (stride - 1) / 2), **look)
+        return script.add_line(
+            "image",
+            variable,
+            name=f"{source.placement.name} {name}",
+            placement=source.placement,
+            transform=source.placement.patch_transform(stride, (stride - 1) / 2),
+            **look,
+        )
 
     def _colour_lines(self) -> list[str]:
         return [PcaConfig().to_python(), self._patch_line("colours", "PCA", rgb=True)]
@@ -194,26 +214,46 @@ class FeaturesPanel(ImagePanel):
 
     def _region_lines(self, region: Source) -> list[str]:
         name = region.placement.name
-        return [*script.layer_lines(region, variable="region"), "heat = features.similarity_to_region(region)",
-                self._patch_line("heat", f"similar to {name}", **LOOK)]
+        return [
+            *script.layer_lines(region, variable="region"),
+            "heat = features.similarity_to_region(region)",
+            self._patch_line("heat", f"similar to {name}", **LOOK),
+        ]
 
     def _add_pca(self, request: jobs.FeatureRequest, code: str, features: FeatureMap, colours: Any) -> str:
         placement = request.source.placement
-        metadata = provenance("pca", source=placement.name, settings=request.config.options(), script=code,
-                              features=features.provenance)
-        layer = self.colours.show(placement.arrange(colours), belongs_to=request.place, metadata=metadata, add=lambda: (
-            results.add_patches(self.viewer, placement, features, colours, name=f"{placement.name} PCA", rgb=True,
-                                metadata=metadata)))
+        metadata = provenance(
+            "pca", source=placement.name, settings=request.config.options(), script=code, features=features.provenance
+        )
+        layer = self.colours.show(
+            placement.arrange(colours),
+            belongs_to=request.place,
+            metadata=metadata,
+            add=lambda: results.add_patches(
+                self.viewer, placement, features, colours, name=f"{placement.name} PCA", rgb=True, metadata=metadata
+            ),
+        )
         return f"{layer.name!r}: like colours are like features."
 
     def _add_region(self, request: jobs.FeatureRequest, region: Source, code: str, features: FeatureMap, heat: Any) -> str:
         placement, name = request.source.placement, region.placement.name
-        metadata = provenance("similarity", source=placement.name, settings=request.config.options(), script=code,
-                              features=features.provenance, region=name)
+        metadata = provenance(
+            "similarity",
+            source=placement.name,
+            settings=request.config.options(),
+            script=code,
+            features=features.provenance,
+            region=name,
+        )
         belongs_to = (request.place, region.placement.layer_id)
-        layer = self.alike.show(placement.arrange(heat), belongs_to=belongs_to, metadata=metadata, add=lambda: (
-            results.add_patches(self.viewer, placement, features, heat, metadata=metadata,
-                                name=f"{placement.name} similar to {name}", **LOOK)))
+        layer = self.alike.show(
+            placement.arrange(heat),
+            belongs_to=belongs_to,
+            metadata=metadata,
+            add=lambda: results.add_patches(
+                self.viewer, placement, features, heat, metadata=metadata, name=f"{placement.name} similar to {name}", **LOOK
+            ),
+        )
         return f"{layer.name!r}: 1 is alike, 0 unrelated."
 
     def _show_rest(self, filling: Filling) -> str:

@@ -29,8 +29,9 @@ class ImagePanel(TaskPanel):
 
     def build(self) -> None:
         """Add the image and feature sections, then the task's own."""
-        self.image = LayerChooser(self.viewer, ("Image",), label="Image",
-                                  tooltip="Image layer the task reads; it is never changed.")
+        self.image = LayerChooser(
+            self.viewer, ("Image",), label="Image", tooltip="Image layer the task reads; it is never changed."
+        )
         self.image_facts = wrapped_label(name="image_facts")
         self.level = Form((Number("level", "Pyramid level", "0 is the finest level of a multiscale image.", 0, 0, 99, 1, 0),))
         self.section("Image", self.image, self.image_facts, self.level)

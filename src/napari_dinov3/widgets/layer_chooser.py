@@ -36,8 +36,17 @@ class LayerChooser(QWidget):
 
     valueChanged = Signal()
 
-    def __init__(self, viewer: Any, kinds: tuple[str, ...], *, label: str, tooltip: str, optional: str = "",
-                 accept: Callable[[Any], bool] | None = None, parent: QWidget | None = None) -> None:
+    def __init__(
+        self,
+        viewer: Any,
+        kinds: tuple[str, ...],
+        *,
+        label: str,
+        tooltip: str,
+        optional: str = "",
+        accept: Callable[[Any], bool] | None = None,
+        parent: QWidget | None = None,
+    ) -> None:
         super().__init__(parent)
         self._viewer, self._kinds, self._optional, self._accept = viewer, kinds, optional, accept
         self._box = combo_box()
@@ -63,8 +72,10 @@ class LayerChooser(QWidget):
 
     def setValue(self, layer: Any) -> None:
         """Choose a layer, by itself, its name or its unique id; None where that is on offer. Others change nothing."""
-        wanted = next((each.unique_id for each in self._viewer.layers if layer in (each.name, each.unique_id)),
-                      getattr(layer, "unique_id", None))
+        wanted = next(
+            (each.unique_id for each in self._viewer.layers if layer in (each.name, each.unique_id)),
+            getattr(layer, "unique_id", None),
+        )
         at = self._index_of(wanted)
         if at >= 0:
             self._box.setCurrentIndex(at)

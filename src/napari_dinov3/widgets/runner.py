@@ -124,8 +124,11 @@ class JobRunner(QObject):
         self._stop = threading.Event()
         self._running = True
         worker: Any = create_worker(drive, job, self._stop)
-        for signal, slot in ((worker.yielded, self._on_progress), (worker.returned, self._on_returned),
-                             (worker.warned, self._on_warned)):
+        for signal, slot in (
+            (worker.yielded, self._on_progress),
+            (worker.returned, self._on_returned),
+            (worker.warned, self._on_warned),
+        ):
             signal.connect(partial(slot, self._number))
         worker.aborted.connect(partial(self._on_returned, self._number, Cancelled()))
         worker.aborted.connect(job.close)  # napari aborts workers when it closes; their own `finally` does not run then

@@ -28,12 +28,20 @@ from napari_dinov3.widgets.runner import Cancelled, Done, Failed
 from napari_dinov3.widgets.status import error_text
 
 HEADS = (
-    ("kernel", "kernel"), ("linear", "linear"), ("boosting", "boosted trees"), ("forest", "random forest"),
+    ("kernel", "kernel"),
+    ("linear", "linear"),
+    ("boosting", "boosted trees"),
+    ("forest", "random forest"),
     ("prototypes", "prototypes"),
 )
 FIELDS = (
-    Choice("head", "Head", "Kernel suits the filter bank, linear suits learned features, prototypes one click a class.", "kernel",
-           HEADS),
+    Choice(
+        "head",
+        "Head",
+        "Kernel suits the filter bank, linear suits learned features, prototypes one click a class.",
+        "kernel",
+        HEADS,
+    ),
     Flag("probability", "Probability layers", "Also add one layer a class with its probability, computed when looked at.", False),
     Flag("uncertainty", "Uncertainty layer", "Also add a layer that is bright where more scribbles help most.", False),
 )
@@ -90,14 +98,24 @@ class SegmentPanel(ImagePanel):
         """Add scribbles, probe and report."""
         self.owned = self.session.owned(_NAME)
         self._run: SegmentRun | None = None
-        self.scribbles = LayerChooser(self.viewer, ("Labels",), label="Scribbles", optional="none",
-                                      tooltip="Labels layer with a few painted strokes of each class; 0 is unlabelled.")
+        self.scribbles = LayerChooser(
+            self.viewer,
+            ("Labels",),
+            label="Scribbles",
+            optional="none",
+            tooltip="Labels layer with a few painted strokes of each class; 0 is unlabelled.",
+        )
         self.new_button = QPushButton(NEW_SCRIBBLES)
         self.new_button.setToolTip("Add an empty labels layer of the image's shape and start painting class 1.")
         self.new_button.clicked.connect(self.new_scribbles)
         self.form = Form(FIELDS)
-        self.reference = LayerChooser(self.viewer, ("Labels",), label="Reference labels", optional="none",
-                                      tooltip="Labels layer with the truth, to measure the result against.")
+        self.reference = LayerChooser(
+            self.viewer,
+            ("Labels",),
+            label="Reference labels",
+            optional="none",
+            tooltip="Labels layer with the truth, to measure the result against.",
+        )
         self.report = wrapped_label(self.prediction.report if self.prediction is not None else "", name="report")
         self.section("Scribbles", field_row("Layer", self.scribbles), self.new_button)
         self.section("Probe", self.form, self._probe_files())
@@ -158,16 +176,24 @@ class SegmentPanel(ImagePanel):
         self.new_button.setEnabled(self.image.value() is not None)
         self.save_button.setEnabled(self.trained is not None or self.loaded is not None)
         self.form.editor("head").setEnabled(self.loaded is None)
-        self.probe_text.setText(FROM_SCRIBBLES if self.loaded is None else
-                                f"A loaded probe is used; classes {', '.join(map(str, self.loaded.classes_))}.")
+        self.probe_text.setText(
+            FROM_SCRIBBLES
+            if self.loaded is None
+            else f"A loaded probe is used; classes {', '.join(map(str, self.loaded.classes_))}."
+        )
         self.forget_button.setHidden(self.loaded is None)
 
     def new_scribbles(self) -> None:
         """Add an empty labels layer over the image, ready to paint."""
         source = self.source()
         name = source.placement.name
-        layer = results.empty_labels(self.viewer, source.placement, source.planes.shape, name=f"{name} scribbles",
-                                     metadata=provenance("scribbles", source=name, settings={}))
+        layer = results.empty_labels(
+            self.viewer,
+            source.placement,
+            source.planes.shape,
+            name=f"{name} scribbles",
+            metadata=provenance("scribbles", source=name, settings={}),
+        )
         layer.brush_size = max(3, min(source.planes.shape[1:]) // 64)
         layer.mode = "paint"
         self.scribbles.setValue(layer)
@@ -213,8 +239,15 @@ class SegmentPanel(ImagePanel):
             path = self.session.kept(_PROBES)["loaded"][1]
             lines.append(f"probe = nd.Probe.load({path!r})")
         lines.append("labels = probe.predict(features)")
-        lines.append(script.add_line("labels", "labels", name=f"{source.placement.name} labels", placement=source.placement,
-                                     transform=source.placement.pixel_transform()))
+        lines.append(
+            script.add_line(
+                "labels",
+                "labels",
+                name=f"{source.placement.name} labels",
+                placement=source.placement,
+                transform=source.placement.pixel_transform(),
+            )
+        )
         lines += segmentation.soft_script(source.placement, **self._soft_wanted())
         return script.script_of(lines)
 
@@ -276,13 +309,24 @@ class SegmentPanel(ImagePanel):
         return {"probability": value["probability"], "uncertainty": value["uncertainty"]}
 
     def _show_soft_layers(self, run: SegmentRun) -> list[Any]:
-        return segmentation.show_soft_layers(self.viewer, partial(self.session.owned, _NAME), run.request, run.prediction,
-                                             metadata=self._metadata(run), **self._soft_wanted())
+        return segmentation.show_soft_layers(
+            self.viewer,
+            partial(self.session.owned, _NAME),
+            run.request,
+            run.prediction,
+            metadata=self._metadata(run),
+            **self._soft_wanted(),
+        )
 
     def _metadata(self, run: SegmentRun) -> dict[str, Any]:
         features = run.prediction.features
-        return provenance("probe", source=run.request.source.placement.name, settings=run.config.options(), script=run.script,
-                          features=features.provenance if features is not None else {})
+        return provenance(
+            "probe",
+            source=run.request.source.placement.name,
+            settings=run.config.options(),
+            script=run.script,
+            features=features.provenance if features is not None else {},
+        )
 
     def _show_labels(self, run: SegmentRun) -> Any:
         """Show what is labelled by now: in the layer that shows this run, else in the one of the last run, or a new one."""
@@ -294,8 +338,15 @@ class SegmentPanel(ImagePanel):
         run.canvas = canvas
 
         def add() -> Any:
-            return results.add_pixels(self.viewer, placement, canvas.array, kind="labels", name=f"{placement.name} labels",
-                                      metadata=metadata, opacity=0.5)
+            return results.add_pixels(
+                self.viewer,
+                placement,
+                canvas.array,
+                kind="labels",
+                name=f"{placement.name} labels",
+                metadata=metadata,
+                opacity=0.5,
+            )
 
         return self.owned.show(placement.arrange(canvas.array), belongs_to=run.request.place, metadata=metadata, add=add)
 

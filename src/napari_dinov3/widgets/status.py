@@ -11,8 +11,13 @@ from napari_dinov3.progress import Progress
 State = Literal["ready", "blocked", "running", "done", "cancelled", "error", "warning"]
 
 _HEADINGS: dict[State, str] = {
-    "ready": "Ready.", "blocked": "Cannot run yet:", "running": "Working:", "done": "✓ Done.", "cancelled": "■ Cancelled.",
-    "error": "✕ Error:", "warning": "⚠ Note:",
+    "ready": "Ready.",
+    "blocked": "Cannot run yet:",
+    "running": "Working:",
+    "done": "✓ Done.",
+    "cancelled": "■ Cancelled.",
+    "error": "✕ Error:",
+    "warning": "⚠ Note:",
 }
 
 
@@ -26,8 +31,10 @@ def error_text(error: Exception) -> str:
     if isinstance(error, InputError):
         return f"{_stop(error.problem)}\nExpected: {_stop(error.expected)}\nWhat to do: {_stop(error.action)}"
     detail = str(error) or type(error).__name__
-    return (f"{type(error).__name__}: {_stop(detail)}\nExpected: the task to run to its end.\n"
-            "What to do: check the input image and settings; the full traceback is in the terminal that napari was started from.")
+    return (
+        f"{type(error).__name__}: {_stop(detail)}\nExpected: the task to run to its end.\n"
+        "What to do: check the input image and settings; the full traceback is in the terminal that napari was started from."
+    )
 
 
 def progress_text(event: Progress) -> str:
