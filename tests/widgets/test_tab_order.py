@@ -27,7 +27,8 @@ def test_tab_follows_the_screen(kind: type, panel_of: Callable[[type], Any]) -> 
     panel.grab()
     controls = list(tab_widgets(panel))
     known = set(map(id, controls))
-    visited, widget = [controls[0]], controls[0].nextInFocusChain()
+    # the first control may be hidden: the link to the docs, where there are none
+    visited, widget = [w for w in controls[:1] if not w.isHidden()], controls[0].nextInFocusChain()
     while widget is not controls[0]:
         visited += [widget] if id(widget) in known and not widget.isHidden() else []
         widget = widget.nextInFocusChain()
