@@ -139,6 +139,7 @@ def test_napari_closing_closes_the_job(runner: JobRunner, qtbot: Any) -> None:
     held.go.set()
     WorkerBase.await_workers(10_000)
     qtbot.waitUntil(held.closed.is_set)
+    assert held.closed.is_set()
 
 
 def test_progress_is_passed_on_at_most_twenty_times_a_second() -> None:
