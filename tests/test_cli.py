@@ -233,8 +233,7 @@ def test_warnings_for_users_are_one_line(monkeypatch, capsys) -> None:
 
 
 def test_recipe_inputs_are_named_files(stack, tmp_path, capsys) -> None:
-    from napari_dinov3.recipe import PcaConfig, Recipe, Step, save_recipe
-    from napari_dinov3.recipe.configs import ExtractConfig
+    from napari_dinov3.recipe import ExtractConfig, PcaConfig, Recipe, Step, save_recipe
 
     path = save_recipe(tmp_path / "r.json", Recipe((Step(ExtractConfig(backbone="filter-bank", stride=8)), Step(PcaConfig()))))
     assert run("run", path, "--input", f"image={stack}") == 0

@@ -8,20 +8,12 @@ Conventions. A config holds the keyword options of one public function, under th
 attribute of an earlier result.
 """
 
-from napari_dinov3.recipe.configs import (
-    CONFIGS,
-    AlignConfig,
-    ApplyConfig,
-    ExtractConfig,
-    PcaConfig,
-    ProbeConfig,
-    ReadConfig,
-    SimilarityConfig,
-    TaskConfig,
-    TokenCutConfig,
-    WriteConfig,
-)
+from napari_dinov3.recipe.align_configs import AlignConfig, ApplyConfig
+from napari_dinov3.recipe.configs import CONFIGS
+from napari_dinov3.recipe.image_configs import ExtractConfig, PcaConfig, ReadConfig, SimilarityConfig, WriteConfig
 from napari_dinov3.recipe.recipe import Recipe, Step, load_recipe, run_recipe, run_recipe_steps, save_recipe, to_python
+from napari_dinov3.recipe.segment_configs import ProbeConfig, TokenCutConfig
+from napari_dinov3.recipe.task_config import TaskConfig
 
 __all__ = [
     "CONFIGS",

@@ -16,7 +16,9 @@ from typing import Any
 
 from napari_dinov3.errors import FileFormatError, InputError
 from napari_dinov3.progress import Job, Progress, collect, part_of
-from napari_dinov3.recipe.configs import CONFIGS, ReadConfig, TaskConfig, WriteConfig
+from napari_dinov3.recipe.configs import CONFIGS
+from napari_dinov3.recipe.image_configs import ReadConfig, WriteConfig
+from napari_dinov3.recipe.task_config import TaskConfig
 
 FORMAT = "napari-dinov3-recipe"
 VERSION = 1

@@ -1,0 +1,60 @@
+"""Configs of alignment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from napari_dinov3.progress import Job, Progress
+from napari_dinov3.recipe.task_config import TaskConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlignConfig(TaskConfig):
+    """Options of :func:`napari_dinov3.align_stack`."""
+
+    task: ClassVar[str] = "align"
+    takes: ClassVar[tuple[str, ...]] = ("image",)
+    output: ClassVar[str] = "alignment"
+    model: Literal["translation", "rigid", "similarity", "affine"] = "rigid"
+    backbone: str | None = "auto"
+    reach: tuple[int, ...] = (1, 2, 3)
+    rotation: float | None = None
+    drift: Literal["minimum", "first", "trend"] = "minimum"
+    anchors: tuple[int, ...] | None = None
+    exclude: tuple[int, ...] = ()
+    axes: str | None = None
+    rgb: bool | None = None
+    channel: int | tuple[int, ...] | None = None
+    level: int = 0
+
+    def steps(self, *inputs: Any) -> Job[Any]:
+        """Estimate one transform a plane."""
+        from napari_dinov3.align.stack import align_stack_steps
+
+        return (yield from align_stack_steps(*inputs, **self.options()))
+
+    def _expression(self, names: tuple[str, ...]) -> str:
+        return self._call("nd.align_stack", *names)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApplyConfig(TaskConfig):
+    """Move the planes of an image by the transforms of an alignment."""
+
+    task: ClassVar[str] = "apply"
+    takes: ClassVar[tuple[str, ...]] = ("alignment", "image")
+    output: ClassVar[str] = "aligned"
+    order: int | None = None
+    fill: float = 0.0
+
+    def steps(self, *inputs: Any) -> Job[Any]:
+        """Resample every plane; a lazy stack stays lazy."""
+        from napari_dinov3.image import as_planes
+
+        alignment, image = inputs
+        yield Progress(0, 1, "Move the planes")
+        return alignment.apply(as_planes(image).data, **self.options())
+
+    def _expression(self, names: tuple[str, ...]) -> str:
+        return self._call(f"{names[0]}.apply", f"nd.as_planes({names[1]}).data")
