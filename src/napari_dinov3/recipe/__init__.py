@@ -12,8 +12,9 @@ from napari_dinov3.recipe.align_configs import AlignConfig, ApplyConfig
 from napari_dinov3.recipe.configs import CONFIGS
 from napari_dinov3.recipe.image_configs import ExtractConfig, PcaConfig, ReadConfig, SimilarityConfig, WriteConfig
 from napari_dinov3.recipe.recipe import Recipe, Step, load_recipe, run_recipe, run_recipe_steps, save_recipe, to_python
-from napari_dinov3.recipe.segment_configs import ProbeConfig, TokenCutConfig
+from napari_dinov3.recipe.segment_configs import ProbeConfig
 from napari_dinov3.recipe.task_config import TaskConfig
+from napari_dinov3.recipe.tokencut_configs import TokenCutConfig
 
 __all__ = [
     "CONFIGS",

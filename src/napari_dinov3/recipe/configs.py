@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from napari_dinov3.recipe.align_configs import AlignConfig, ApplyConfig
 from napari_dinov3.recipe.image_configs import ExtractConfig, PcaConfig, ReadConfig, SimilarityConfig, WriteConfig
-from napari_dinov3.recipe.segment_configs import ProbeConfig, TokenCutConfig
+from napari_dinov3.recipe.segment_configs import ProbeConfig
 from napari_dinov3.recipe.task_config import TaskConfig
+from napari_dinov3.recipe.tokencut_configs import TokenCutConfig
 
 CONFIGS: dict[str, type[TaskConfig]] = {
     config.task: config

@@ -1,4 +1,4 @@
-"""Configs of segmentation: probes on scribbles, and TokenCut."""
+"""Configs of segmentation: probes on scribbles."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from napari_dinov3.progress import Job, part_of
-from napari_dinov3.recipe.task_config import PLANES, TaskConfig
+from napari_dinov3.recipe.task_config import TaskConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,62 +34,3 @@ class ProbeConfig(TaskConfig):
 
     def _expression(self, names: tuple[str, ...]) -> str:
         return f"{self._call('nd.Probe', f'head={self.head!r}', skip=('head',))}.fit({names[0]}, {names[1]}).predict({names[0]})"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenCutConfig(TaskConfig):
-    """Options of :func:`napari_dinov3.tokencut`, and how to take the planes of its image (`axes`, `rgb`, `channel`, `level`).
-
-    None for `bipartition`, `side`, `component` and `refine` leaves the choice to the function, where it depends on `tau`.
-    """
-
-    task: ClassVar[str] = "tokencut"
-    takes: ClassVar[tuple[str, ...]] = ("features",)
-    output: ClassVar[str] = "cut"
-    tau: float | Literal["auto"] = "auto"
-    scaling: Literal["auto", "none", "standardize"] = "auto"
-    weighting: Literal["binary", "cosine"] = "binary"
-    epsilon: float = 1e-5
-    vectors: int = 2
-    max_patches: int | Literal["auto"] = "auto"
-    memory_gb: float = 2.0
-    stack: Literal["planes", "joint"] = "planes"
-    bipartition: Literal["mean", "median", "gap", "otsu"] | None = None
-    side: Literal["seed", "border", "bright", "dark", "click"] | None = None
-    component: Literal["seed", "largest", "all"] | None = None
-    opening: float = 0.0
-    closing: float = 0.0
-    fill_holes: bool = False
-    min_area: int = 0
-    invert: bool = False
-    refine: float | None = None
-    click: tuple[float, float] | None = None
-    axes: str | None = None
-    rgb: bool | None = None
-    channel: int | tuple[int, ...] | None = None
-    level: int = 0
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """The features, and the image too where brightness or edges decide."""
-        refined = self.tau == "auto" if self.refine is None else self.refine > 0
-        return ("features", "image") if self.side in ("bright", "dark") or refined else ("features",)
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """Options for the function itself; those left to it are left out."""
-        return {name: value for name, value in self.options().items() if value is not None and name not in PLANES}
-
-    def steps(self, *inputs: Any) -> Job[Any]:
-        """Cut every plane in two."""
-        from napari_dinov3.image import as_planes
-        from napari_dinov3.segment.tokencut import tokencut_steps
-
-        features, *image = inputs
-        how = {name: getattr(self, name) for name in PLANES}
-        return (yield from tokencut_steps(features, image=as_planes(image[0], **how) if image else None, **self.arguments))
-
-    def _expression(self, names: tuple[str, ...]) -> str:
-        how = "".join(f", {name}={value!r}" for name, value in self.options(changed_only=True).items() if name in PLANES)
-        images = (f"image=nd.as_planes({name}{how})" if how else f"image={name}" for name in names[1:])
-        return self._call("nd.tokencut", names[0], *images, skip=PLANES)
