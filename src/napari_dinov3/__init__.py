@@ -17,6 +17,7 @@ except ImportError:  # an unbuilt checkout on the path
 _WHERE = {
     "FeatureMap": "features.feature_map",
     "extract": "features.extract",
+    "extract_on_demand": "features.on_demand",
     "extract_steps": "features.extract",
     "as_planes": "image",
     "list_backbones": "backbones.registry",
@@ -51,6 +52,7 @@ __all__ = [
     "estimate_translation",
     "evaluate",
     "extract",
+    "extract_on_demand",
     "extract_steps",
     "list_backbones",
     "load_backbone",
@@ -67,6 +69,7 @@ if TYPE_CHECKING:
     from napari_dinov3.errors import InputError
     from napari_dinov3.features.extract import extract, extract_steps
     from napari_dinov3.features.feature_map import FeatureMap
+    from napari_dinov3.features.on_demand import extract_on_demand
     from napari_dinov3.image import as_planes
     from napari_dinov3.progress import Progress, collect
 

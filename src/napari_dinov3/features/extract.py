@@ -98,7 +98,7 @@ def extract_steps(
         user's own, see :class:`~napari_dinov3.features.store.FeatureStore`. Worth it where a plane takes longer to compute
         than to read twice.
     **image_options
-        Of :func:`napari_dinov3.as_planes`: axes, rgb, channel, spacing, units, level, name.
+        Of :func:`napari_dinov3.as_planes`: axes, rgb, channel, spacing, units, level, region, name.
 
     Yields
     ------
@@ -185,7 +185,9 @@ def _into_memory(run: Extraction) -> Job[FeatureMap]:
                 cls.extend([] if token is None else [token])
             done += batch.tiles
             yield Progress(done, run.layout.steps, f"plane {group[-1] + 1} of {len(run.planes)}")
-    return _as_feature_map(run, array, np.stack(cls) if len(cls) == len(run.planes) else None, _provenance(run, str(array.dtype)))
+    return as_feature_map(
+        run, array, np.stack(cls) if len(cls) == len(run.planes) else None, how_it_was_made(run, str(array.dtype))
+    )
 
 
 Fill = Callable[[Extraction, StoredMap], Job[None]]
@@ -219,13 +221,13 @@ def keep_steps(
     found = run.shape[0] - len(stored.pending)
     if not stored.complete:
         yield from fill(run, stored)
-        stored.describe(_provenance(run, stored.manifest["dtype"]))
+        stored.describe(how_it_was_made(run, stored.manifest["dtype"]))
     stored.touch()
     array: Any = stored.array
     if folder is None and fits_in_memory(run.shape, run.memory_gb):
         array = np.asarray(stored.array[:], np.float32)
     provenance = {**stored.provenance, "precision": stored.manifest["dtype"], "planes_from_cache": found}
-    return _as_feature_map(run, array, stored.cls, provenance)
+    return as_feature_map(run, array, stored.cls, provenance)
 
 
 def _fill(run: Extraction, stored: StoredMap) -> Job[None]:
@@ -243,7 +245,8 @@ def _fill(run: Extraction, stored: StoredMap) -> Job[None]:
             yield Progress(done, run.layout.steps, f"plane {group[-1] + 1} of {len(run.planes)}")
 
 
-def _provenance(run: Extraction, precision: str) -> dict[str, Any]:
+def how_it_was_made(run: Extraction, precision: str) -> dict[str, Any]:
+    """Collect the provenance of a run's map, whose numbers are kept at a precision such as ``"float16"``."""
     from napari_dinov3 import __version__
 
     planes, model = run.planes, run.model
@@ -263,7 +266,8 @@ def _provenance(run: Extraction, precision: str) -> dict[str, Any]:
     }
 
 
-def _as_feature_map(run: Extraction, array: Any, cls: npt.NDArray[np.float32] | None, provenance: dict[str, Any]) -> FeatureMap:
+def as_feature_map(run: Extraction, array: Any, cls: npt.NDArray[np.float32] | None, provenance: dict[str, Any]) -> FeatureMap:
+    """Wrap features with the place of the run's image."""
     planes, model = run.planes, run.model
     _, rows, cols = planes.shape
     return FeatureMap(
