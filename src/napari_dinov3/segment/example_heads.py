@@ -11,40 +11,14 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from napari_dinov3.learn.prototypes import PrototypeHead
 from napari_dinov3.segment.heads import Arrays, FloatArray
+
+__all__ = ["PrototypeHead", "TreeHead", "TreeKind"]
 
 TreeKind: TypeAlias = Literal["forest", "boosting"]
 
-_SHARPNESS = 10.0  # cosine distances differ by tenths: this makes differences of log-probabilities out of them
 _SURE = 1e-3  # a tree's vote of 0 or 1 stands for at most these odds, so that interpolation stays finite
-
-
-class PrototypeHead:
-    """Nearest class mean by cosine similarity: works from one example a class.
-
-    Parameters
-    ----------
-    prototypes : (classes, dim) float32
-        Mean direction of the standardised samples of each class, of length 1.
-    """
-
-    def __init__(self, prototypes: FloatArray) -> None:
-        self.prototypes = np.asarray(prototypes, dtype=np.float32)
-
-    @classmethod
-    def fit(cls, features: FloatArray, codes: npt.NDArray[np.intp], weight: npt.NDArray[np.float64]) -> PrototypeHead:
-        """Average the directions of the samples of each class."""
-        directions = _unit(features) * weight.astype(np.float32)[:, None]
-        return cls(_unit(np.stack([directions[codes == code].mean(axis=0) for code in range(codes.max() + 1)])))
-
-    def scores(self, features: FloatArray) -> FloatArray:
-        """Score patches; see :class:`~napari_dinov3.segment.heads.Head`."""
-        cosines = _unit(features) @ self.prototypes.T * np.float32(_SHARPNESS)
-        return cosines[:, 1:] - cosines[:, :1] if len(self.prototypes) == 2 else cosines
-
-    def arrays(self) -> Arrays:
-        """Return the prototypes."""
-        return {"prototypes": self.prototypes}
 
 
 class TreeHead:
@@ -92,9 +66,3 @@ def _new_model(kind: TreeKind, seed: int) -> Any:
     return ensemble.HistGradientBoostingClassifier(
         max_iter=100, learning_rate=0.1, l2_regularization=1.0, early_stopping=False, random_state=seed
     )
-
-
-def _unit(rows: FloatArray) -> FloatArray:
-    lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
-    directions: FloatArray = rows / np.maximum(lengths, np.float32(1e-12))
-    return directions
