@@ -135,3 +135,51 @@ def test_anything_else_is_refused_in_three_parts(image: object, options: dict, n
 
 def test_the_package_offers_it() -> None:
     assert nd.as_planes is as_planes
+
+
+class Counting:
+    """A big image that counts the pixels that are read of it."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.shape, self.dtype, self.ndim, self.read = shape, np.dtype(np.uint8), len(shape), 0
+
+    def __getitem__(self, index: object) -> np.ndarray:
+        part = np.broadcast_to(np.uint8(7), self.shape)[index]
+        self.read += part.size
+        return np.array(part)
+
+
+def pyramid(shape: tuple[int, int], levels: int) -> tuple[list[object], list[Counting]]:
+    counters = [Counting((shape[0] >> k, shape[1] >> k)) for k in range(levels)]
+    return [dask.array.from_array(c, chunks=(512, 512), meta=np.empty((0, 0), np.uint8)) for c in counters], counters
+
+
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_a_region_is_given_in_pixels_of_the_finest_level_and_lies_where_it_was(level: int) -> None:
+    levels, _ = pyramid((4096, 8192), 3)
+    zoom = 2**level
+    place = np.diag([1.0, 0.5 * zoom, 0.5 * zoom, 1.0])
+    planes = as_planes(levels, level=level, region=(1000, 2000, 1512, 2512), world_from_pixel=place)
+    assert planes.shape == (1, 512 // zoom, 512 // zoom)
+    np.testing.assert_allclose(planes.world_from_pixel @ [0, 0, 0, 1], [0, 500, 1000, 1])
+
+
+def test_nothing_outside_a_region_is_read() -> None:
+    levels, counters = pyramid((80_000, 100_000), 3)
+    features = nd.extract(levels, backbone="random-projection-cnx-tiny", level=1, region=(20_480, 20_480, 21_504, 21_504))
+    assert features.image_shape == (512, 512)
+    assert [c.read for c in counters] == [0, counters[1].read, 0]
+    assert counters[1].read <= 8 * 512 * 512  # its one chunk, for the window of intensities and for the tiles
+
+
+@pytest.mark.parametrize("region", [(0, 0, 10), (5, 5, 5, 9), (0, 0, float("nan"), 9), (200, 0, 300, 9), ("a", 0, 1, 2)])
+def test_senseless_regions_are_refused(region: tuple[float, ...]) -> None:
+    with pytest.raises(InputError, match="region="):
+        as_planes(np.zeros((40, 50)), region=region)
+
+
+def test_a_region_is_cut_off_at_the_border_and_taken_of_planes_too() -> None:
+    image = np.arange(2 * 40 * 50).reshape(2, 40, 50)
+    planes = as_planes(as_planes(image, spacing=(5, 2, 2)), region=(30.2, -5, 90, 7.5))
+    np.testing.assert_array_equal(planes.data, image[:, 30:, :8])
+    np.testing.assert_allclose(planes.world_from_pixel @ [1, 0, 0, 1], [5, 60, 0, 1])

@@ -16,6 +16,8 @@ import numpy.typing as npt
 from napari_dinov3.errors import InputError
 
 Matrix = npt.NDArray[np.float64]
+Region = tuple[float, float, float, float]
+"""First row, first column, end row and end column (not included), in pixels of the finest level."""
 
 
 def affine(scale: Sequence[float], translate: Sequence[float] | None = None) -> Matrix:
@@ -87,3 +89,44 @@ def transform_points(matrix: Matrix, points: npt.ArrayLike) -> Matrix:
 def grid_length(pixels: int, stride: int) -> int:
     """Count the patches that cover an axis, the last one possibly padded."""
     return max(1, math.ceil(pixels / stride))
+
+
+def region_window(
+    region: Sequence[float], shape: tuple[int, int], *, finest: tuple[int, int] | None = None, name: str = "image"
+) -> tuple[slice, slice]:
+    """Turn a rectangle in pixels of the finest level into the rows and columns of a level that it touches.
+
+    Parameters
+    ----------
+    region : (4,) numbers
+        First row, first column, end row and end column (not included), in pixels of the finest level.
+    shape : (2,) ints
+        Rows and columns of the level.
+    finest : (2,) ints, optional
+        Rows and columns of the finest level, where it is another one.
+    name : str
+        For the message.
+
+    Returns
+    -------
+    rows, cols : slice
+        Inside the image.
+    """
+    values = tuple(region)
+    if len(values) != 4 or not all(isinstance(v, int | float | np.number) and math.isfinite(v) for v in values):
+        raise InputError(
+            f"region={values}", "four numbers: first row, first column, end row, end column", "Give for example (0, 0, 512, 512)"
+        )
+    whole = finest or shape
+    spans = []
+    for axis in (0, 1):
+        zoom = whole[axis] / shape[axis]
+        first, end = float(values[axis]) / zoom, float(values[axis + 2]) / zoom
+        spans.append(slice(max(0, math.floor(first + 1e-6)), min(shape[axis], math.ceil(end - 1e-6))))
+    if any(span.start >= span.stop for span in spans):
+        raise InputError(
+            f"region={values} holds no pixel of {name!r}",
+            f"first row, first column, end row and end column within {whole[0]} rows and {whole[1]} columns",
+            "Move it over the image, or leave region out",
+        )
+    return spans[0], spans[1]

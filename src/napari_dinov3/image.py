@@ -8,7 +8,7 @@ place in the world. Nothing is read until a plane is asked for.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from typing import Any, Protocol, runtime_checkable
 
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_dinov3.errors import InputError
-from napari_dinov3.geometry import Matrix, affine
+from napari_dinov3.geometry import Matrix, affine, region_window
 
 STACK_AXES = "zt"
 _RGB_MIN_WIDTH = 5  # (3, 3, 3) is a stack of three 3x3 planes, not a colour image
@@ -94,6 +94,26 @@ class Planes:
         """
         return np.asarray(self.data[index])
 
+    def cropped(self, region: Sequence[float], *, finest: tuple[int, int] | None = None) -> Planes:
+        """Keep a rectangle of every plane, at its place in the world; lazy data stay lazy.
+
+        Parameters
+        ----------
+        region : (4,) numbers
+            First row, first column, end row and end column (not included), in pixels of the finest level.
+        finest : (2,) ints, optional
+            Rows and columns of the finest level, where these planes are a coarser one; every pixel that the rectangle touches
+            is kept.
+
+        Raises
+        ------
+        InputError
+            If the rectangle is not four numbers in order, or holds no pixel of the image.
+        """
+        rows, cols = region_window(region, self.shape[1:], finest=finest, name=self.name)
+        shift = affine((1, 1, 1), (0, rows.start, cols.start))
+        return replace(self, data=self.data[:, rows, cols], world_from_pixel=self.world_from_pixel @ shift)
+
 
 def as_planes(
     image: Any,
@@ -105,6 +125,7 @@ def as_planes(
     units: str | Sequence[str] | None = None,
     world_from_pixel: npt.ArrayLike | None = None,
     level: int = 0,
+    region: Sequence[float] | None = None,
     name: str = "image",
 ) -> Planes:
     """See any supported image as planes, without reading it.
@@ -130,6 +151,9 @@ def as_planes(
         Full affine; takes the place of the one `spacing` would give.
     level : int
         Pyramid level to use, 0 the finest.
+    region : (4,) numbers, optional
+        Only this rectangle: first row, first column, end row and end column (not included), in pixels of the finest level
+        whatever `level` is. Nothing outside is read, and results lie where the rectangle lies.
     name : str
         For messages and provenance.
 
@@ -144,14 +168,18 @@ def as_planes(
         If the image has no two image axes, more than one stack axis, is empty, or is not numeric.
     """
     if isinstance(image, Planes):
-        return image
+        return image if region is None else image.cropped(region)
     if isinstance(image, HasPlanes):
         _refuse_given(image, axes=axes, rgb=rgb, spacing=spacing, units=units, world_from_pixel=world_from_pixel)
-        return image.planes(channel=channel, level=level)
+        planes = image.planes(channel=channel, level=level)
+        if region is None:
+            return planes
+        return planes.cropped(region, finest=image.planes(channel=channel, level=0).shape[1:])
     if image is None or isinstance(image, str | PathLike):
         raise InputError(f"The image is {image!r}", "an array, or an opened file", "Open it first: nd.read(path)")
     array = _as_array(image, level, name)
     axes = resolve_axes(array.shape, axes, rgb, name)
+    finest = _finest(image, array, axes)
     array, axes = _pick_channel(array, axes, channel, name)
     array, axes = _drop_single_axes(array, axes)
     stack = [a for a in axes if a in STACK_AXES]
@@ -182,7 +210,8 @@ def as_planes(
             "(4, 4) acts on (plane, row, col, 1)",
             "Give a homogeneous 3D matrix, with an identity row and column for a single image",
         )
-    return Planes(array, "".join([*stack, "y", "x"]), spacing3, units3, matrix, name)
+    planes = Planes(array, "".join([*stack, "y", "x"]), spacing3, units3, matrix, name)
+    return planes if region is None else planes.cropped(region, finest=finest)
 
 
 @runtime_checkable
@@ -239,6 +268,14 @@ def _as_array(image: Any, level: int, name: str) -> Any:
             "Check how the image was cropped or read",
         )
     return image
+
+
+def _finest(image: Any, array: Any, axes: str) -> tuple[int, int]:
+    """Rows and columns of the finest level, for an array that was chosen out of `image`."""
+    shape = array.shape if hasattr(image, "dtype") else getattr(image[0], "shape", ())
+    if len(shape) != len(axes):  # a list of planes, not of levels
+        shape = array.shape
+    return int(shape[axes.index("y")]), int(shape[axes.index("x")])
 
 
 def resolve_axes(shape: tuple[int, ...], axes: str | None, rgb: bool | None, name: str) -> str:

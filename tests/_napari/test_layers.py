@@ -11,7 +11,8 @@ import pytest
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Points
 
-from napari_dinov3._napari.layers import describe_layer, free_name, pixel_at, plane_at, read_companion, read_layer
+from napari_dinov3._napari.companion import read_companion
+from napari_dinov3._napari.layers import describe_layer, free_name, pixel_at, plane_at, read_layer
 from napari_dinov3._napari.results import add_patches, add_pixels
 from napari_dinov3.errors import InputError
 from napari_dinov3.features.feature_map import FeatureMap

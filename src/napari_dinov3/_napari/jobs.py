@@ -49,8 +49,8 @@ class FeatureRequest:
 
     @property
     def image(self) -> tuple[Hashable, ...]:
-        """What two requests share if they read the same pixels: layer, state of its data, pyramid level, planes, fixed axes."""
-        return self.key.layer_id, self.key.version, self.key.level, self.key.stack, self.key.fixed
+        """What two requests share if they read the same pixels: layer, state of its data, level, region, planes, fixed axes."""
+        return self.key.layer_id, self.key.version, self.key.level, self.config.region, self.key.stack, self.key.fixed
 
     @property
     def place(self) -> tuple[Hashable, ...]:
@@ -74,7 +74,7 @@ def request_features(session: Session, viewer: Any, layer: Any, config: ExtractC
         Backbone, stride, level and so on.
     """
     point = world_point(viewer)
-    source = read_layer(layer, point=point, level=config.level)
+    source = read_layer(layer, point=point, level=config.level, region=config.region)
     key = session.key(
         layer,
         source.placement,
@@ -82,6 +82,7 @@ def request_features(session: Session, viewer: Any, layer: Any, config: ExtractC
         stride=config.stride,
         level=config.level,
         percentiles=config.percentiles,
+        **({} if config.region is None else {"region": config.region}),
     )
     return FeatureRequest(source, key, config, plane_at(source, point))
 

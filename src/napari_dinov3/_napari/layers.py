@@ -10,8 +10,7 @@ affine, units and axis labels are those of the source.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from itertools import product
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +18,7 @@ import numpy.typing as npt
 
 from napari_dinov3._napari.compat import to_data
 from napari_dinov3.errors import InputError
-from napari_dinov3.geometry import transform_points
+from napari_dinov3.geometry import region_window, transform_points
 from napari_dinov3.image import Planes, as_planes
 
 _CHANNEL_LABELS = frozenset({"c", "ch", "channel", "channels"})
@@ -48,6 +47,8 @@ class Placement:
         As napari has them, for the pyramid level that was read.
     units, axis_labels : tuples
         One an axis of the layer.
+    window : (2,) slices, optional
+        Rows and columns that were read of the level, where only a region was.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Placement:
     affine: npt.NDArray[np.float64] = field(repr=False)
     units: tuple[Any, ...]
     axis_labels: tuple[str, ...]
+    window: tuple[slice, slice] | None = None
 
     @property
     def ndim(self) -> int:
@@ -123,7 +125,14 @@ class Source(NamedTuple):
     placement: Placement
 
 
-def read_layer(layer: Any, *, point: Sequence[float] | None = None, level: int = 0, stack_axis: int | None = None) -> Source:
+def read_layer(
+    layer: Any,
+    *,
+    point: Sequence[float] | None = None,
+    level: int = 0,
+    region: Sequence[float] | None = None,
+    stack_axis: int | None = None,
+) -> Source:
     """See an image or labels layer as planes, lazily.
 
     Parameters
@@ -134,6 +143,8 @@ def read_layer(layer: Any, *, point: Sequence[float] | None = None, level: int =
         World position at which axes beyond planes, rows and columns are read; index 0 by default.
     level : int
         Pyramid level of a multiscale layer, 0 the finest.
+    region : (4,) numbers, optional
+        Only this rectangle; see :func:`napari_dinov3.as_planes`.
     stack_axis : int, optional
         Axis along which the planes lie. By default an axis called z, else the last one before rows that is no channel axis.
 
@@ -156,8 +167,14 @@ def read_layer(layer: Any, *, point: Sequence[float] | None = None, level: int =
     where = to_data(layer, point) if point is not None else (0.0,) * ndim
     others = (axis for axis in range(ndim - 2) if axis != stack)
     fixed = tuple((axis, int(np.clip(round(where[axis] / zoom[axis]), 0, data.shape[axis] - 1))) for axis in others)
-    placement = _place(layer, labels, stack, fixed, zoom)
-    chosen = dict(fixed)
+    rows, cols = slice(0, data.shape[ndim - 2]), slice(0, data.shape[ndim - 1])
+    if region is not None:
+        finest = (round(rows.stop * zoom[-2]), round(cols.stop * zoom[-1]))
+        rows, cols = region_window(region, (rows.stop, cols.stop), finest=finest, name=layer.name)
+    placement = _place(layer, labels, stack, fixed, zoom, (rows.start, cols.start))
+    if region is not None:
+        placement = replace(placement, window=(rows, cols))
+    chosen: dict[int, int | slice] = {**dict(fixed), ndim - 2: rows, ndim - 1: cols}
     picked = data[tuple(chosen.get(axis, slice(None)) for axis in range(ndim))]
     rgb = bool(getattr(layer, "rgb", False))
     matrix, units = _world_from_pixel(placement), [str(u) for u in placement.units]
@@ -170,50 +187,6 @@ def read_layer(layer: Any, *, point: Sequence[float] | None = None, level: int =
         name=layer.name,
     )
     return Source(planes, placement)
-
-
-def read_companion(layer: Any, image: Source) -> Source:
-    """See a layer that belongs to an image (scribbles, a reference, a layer to move along), refusing one that lies elsewhere.
-
-    Parameters
-    ----------
-    layer : napari Image or Labels
-        Read along the same plane axis and at the same time point as the image.
-    image : Source
-        What it must have the planes, rows, columns and place of. A layer without a time axis belongs to every time point.
-
-    Raises
-    ------
-    InputError
-        If it has another shape, lies more than half a pixel off, or holds nothing at the time point that the image is read at.
-    """
-    missing = image.placement.ndim - int(layer.ndim)
-    stack = image.placement.stack
-    along = None if stack is None or not 0 <= stack - missing < int(layer.ndim) - 2 else stack - missing
-    point = _corner_worlds(image.placement, np.zeros((1, 3)))[0]
-    source = read_layer(layer, point=point.tolist(), stack_axis=along)
-    if source.planes.shape != image.planes.shape:
-        raise InputError(
-            f"Layer {layer.name!r} has shape {source.planes.shape}",
-            f"{image.planes.shape}, as layer {image.placement.name!r}",
-            "Choose or make a layer of the image's shape",
-        )
-    off = _pixels_off(source, image)
-    elsewhere = [axis for axis, _ in image.placement.fixed if axis >= max(0, missing) and off[axis - image.placement.ndim] > 0.5]
-    if elsewhere:
-        name = image.placement.axis_labels[elsewhere[0]]
-        raise InputError(
-            f"Layer {layer.name!r} holds nothing at this position of the slider of axis {name}",
-            f"a layer that lies where {image.placement.name!r} is read",
-            "Move the slider to where the layer was made, or make a new layer here",
-        )
-    if np.any(off > 0.5):
-        raise InputError(
-            f"Layer {layer.name!r} lies up to {off.max():.4g} pixels away from {image.placement.name!r}",
-            "a layer in the same place: scale, translate, rotate and affine of the image",
-            "Copy the image's transform to it, or choose another layer",
-        )
-    return source
 
 
 def pixel_at(source: Source, world: Sequence[float]) -> tuple[float, float, float]:
@@ -296,10 +269,17 @@ def _stack_axis(labels: tuple[str, ...], shape: Sequence[int], ndim: int, name: 
 
 
 def _place(
-    layer: Any, labels: tuple[str, ...], stack: int | None, fixed: tuple[tuple[int, int], ...], zoom: npt.NDArray[np.float64]
+    layer: Any,
+    labels: tuple[str, ...],
+    stack: int | None,
+    fixed: tuple[tuple[int, int], ...],
+    zoom: npt.NDArray[np.float64],
+    corner: tuple[int, int],
 ) -> Placement:
     scale, rotate, shear = np.asarray(layer.scale, float), np.asarray(layer.rotate, float), np.asarray(layer.shear, float)
-    translate = np.asarray(layer.translate, float) + _linear(scale, rotate, shear) @ ((zoom - 1) / 2)
+    first = (zoom - 1) / 2
+    first[-2:] += zoom[-2:] * corner
+    translate = np.asarray(layer.translate, float) + _linear(scale, rotate, shear) @ first
     axes = "yx" if stack is None else "tyx" if labels[stack].lower() in _TIME_LABELS else "zyx"
     return Placement(
         name=layer.name,
@@ -326,27 +306,17 @@ def _linear(
     return np.asarray(CompositeAffine(scale=scale, rotate=rotate, shear=shear).linear_matrix, dtype=np.float64)
 
 
-def _pixels_off(source: Source, image: Source) -> npt.NDArray[np.float64]:
-    """Tell how far the corners of two volumes of one shape lie apart at most, along each shared axis, in pixels of the image."""
-    corners = np.array(list(product(*((0, n - 1) for n in image.planes.shape))), float)
-    ours, theirs = _corner_worlds(source.placement, corners), _corner_worlds(image.placement, corners)
-    shared = min(source.placement.ndim, image.placement.ndim)
-    linear = _world_from_index(image.placement)[-1 - shared : -1, -1 - shared : -1]
-    off: npt.NDArray[np.float64] = np.abs((ours[:, -shared:] - theirs[:, -shared:]) @ np.linalg.inv(linear).T).max(axis=0)
-    return off
-
-
-def _corner_worlds(placement: Placement, corners: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def corner_worlds(placement: Placement, corners: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Place (n, 3) corners of (plane, row, col) in the layer's world, all its axes."""
     used = [*([] if placement.stack is None else [placement.stack]), placement.ndim - 2, placement.ndim - 1]
     index = np.zeros((len(corners), placement.ndim))
     for axis, at in placement.fixed:
         index[:, axis] = at
     index[:, used] = corners[:, 3 - len(used) :]
-    return transform_points(_world_from_index(placement), index)
+    return transform_points(world_from_index(placement), index)
 
 
-def _world_from_index(placement: Placement) -> npt.NDArray[np.float64]:
+def world_from_index(placement: Placement) -> npt.NDArray[np.float64]:
     """(ndim + 1, ndim + 1): the layer's full transform."""
     full = np.eye(placement.ndim + 1)
     full[:-1, :-1] = _linear(placement.scale, placement.rotate, placement.shear)
@@ -356,7 +326,7 @@ def _world_from_index(placement: Placement) -> npt.NDArray[np.float64]:
 
 def _world_from_pixel(placement: Placement) -> npt.NDArray[np.float64]:
     """(4, 4) on (plane, row, col, 1): the layer's full transform, restricted to the axes of the planes."""
-    full = _world_from_index(placement)
+    full = world_from_index(placement)
     origin = np.zeros(placement.ndim + 1)
     origin[-1] = 1
     for axis, index in placement.fixed:

@@ -33,8 +33,12 @@ def layer_lines(source: Source, *, variable: str = "image", level: int = 0, mult
     placement = source.placement
     index = dict(placement.fixed)
     where = ""
-    if index:
-        words = [str(index[axis]) if axis in index else ":" for axis in range(max(index) + 1)]
+    words = [str(index[axis]) if axis in index else ":" for axis in range(placement.ndim)]
+    if placement.window is not None:
+        words[-2:] = [f"{part.start}:{part.stop}" for part in placement.window]
+    while words and words[-1] == ":":
+        words.pop()
+    if words:
         where = f"[{', '.join(words)}]"
     pyramid = f"[{level}]" if multiscale else ""
     return [f"{variable} = viewer.layers[{placement.name!r}].data{pyramid}{where}"]

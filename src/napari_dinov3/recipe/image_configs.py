@@ -54,6 +54,7 @@ class ExtractConfig(TaskConfig):
     rgb: bool | None = None
     channel: int | tuple[int, ...] | None = None
     level: int = 0
+    region: tuple[float, float, float, float] | None = None
 
     def steps(self, *inputs: Any) -> Job[Any]:
         """Embed every plane."""

@@ -16,7 +16,7 @@ from napari_dinov3.errors import InputError
 from napari_dinov3.progress import Job
 from napari_dinov3.recipe.schema import check_value
 
-PLANES = ("axes", "rgb", "channel", "level")
+PLANES = ("axes", "rgb", "channel", "level", "region")
 """How the planes of an image are taken: options of :func:`napari_dinov3.as_planes`."""
 
 

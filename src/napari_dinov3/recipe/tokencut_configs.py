@@ -11,9 +11,10 @@ from napari_dinov3.recipe.task_config import PLANES, TaskConfig
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenCutConfig(TaskConfig):
-    """Options of :func:`napari_dinov3.tokencut`, and how to take the planes of its image (`axes`, `rgb`, `channel`, `level`).
+    """Options of :func:`napari_dinov3.tokencut`, and how to take the planes of its image.
 
-    None for `bipartition`, `side`, `component` and `refine` leaves the choice to the function, where it depends on `tau`.
+    Those are `axes`, `rgb`, `channel`, `level` and `region`. None for `bipartition`, `side`, `component` and `refine` leaves the
+    choice to the function, where it depends on `tau`.
     """
 
     task: ClassVar[str] = "tokencut"
@@ -41,6 +42,7 @@ class TokenCutConfig(TaskConfig):
     rgb: bool | None = None
     channel: int | tuple[int, ...] | None = None
     level: int = 0
+    region: tuple[float, float, float, float] | None = None
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -9,8 +9,9 @@ from typing import Any
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QPushButton, QTableWidget, QTableWidgetItem
 
 from napari_dinov3._napari import alignment, results, script
+from napari_dinov3._napari.companion import read_companion
 from napari_dinov3._napari.compat import unwrap
-from napari_dinov3._napari.layers import Source, read_companion
+from napari_dinov3._napari.layers import Source
 from napari_dinov3._napari.provenance import provenance
 from napari_dinov3.align.stack import StackAlignment
 from napari_dinov3.errors import InputError

@@ -8,7 +8,8 @@ from typing import Any
 from qtpy.QtWidgets import QPushButton
 
 from napari_dinov3._napari import jobs, results, script
-from napari_dinov3._napari.layers import Source, read_companion
+from napari_dinov3._napari.companion import read_companion
+from napari_dinov3._napari.layers import Source
 from napari_dinov3._napari.provenance import provenance
 from napari_dinov3._napari.similarity import LOOK, Filling, SimilarityView
 from napari_dinov3.errors import InputError

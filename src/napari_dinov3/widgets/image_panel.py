@@ -1,4 +1,4 @@
-"""A task panel that works on an image layer: the chooser, what the layer holds, its pyramid level, and how features are made."""
+"""A task panel that works on an image layer: the chooser, what it holds, its level and region, and how features are made."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from qtpy.QtWidgets import QSpinBox
 from napari_dinov3._napari import jobs, script
 from napari_dinov3._napari.compat import world_point
 from napari_dinov3._napari.layers import Source, describe_layer, read_layer
+from napari_dinov3._napari.regions import pixel_size
 from napari_dinov3.errors import InputError
 from napari_dinov3.image import Planes
 from napari_dinov3.widgets.feature_chooser import FeatureChooser, missing_text
 from napari_dinov3.widgets.form import Form, Number, wrapped_label
 from napari_dinov3.widgets.layer_chooser import LayerChooser
 from napari_dinov3.widgets.panel import TaskPanel
+from napari_dinov3.widgets.region_chooser import RegionChooser
 
 NO_IMAGE = "there is no image layer; open a file, or make one with the New data panel."
 
@@ -34,10 +36,13 @@ class ImagePanel(TaskPanel):
         )
         self.image_facts = wrapped_label(name="image_facts")
         self.level = Form((Number("level", "Pyramid level", "0 is the finest level of a multiscale image.", 0, 0, 99, 1, 0),))
-        self.section("Image", self.image, self.image_facts, self.level)
+        self.part = RegionChooser(self.viewer)
+        self.section("Image", self.image, self.image_facts, self.level, self.part)
         self.image.valueChanged.connect(self.changed)
         self.level.valueChanged.connect(self.changed)
+        self.part.valueChanged.connect(self.changed)
         self.on_close(self.image.dispose)
+        self.on_close(self.part.dispose)
         if self.uses_features:
             self.features = FeatureChooser(self.session)
             self.section("Features", self.features)
@@ -51,9 +56,9 @@ class ImagePanel(TaskPanel):
         raise NotImplementedError
 
     def value(self) -> dict[str, Any]:
-        """Read every setting: the image's layer id, the pyramid level, and the task's own."""
+        """Read every setting: the layer ids of image and region, the pyramid level, and the task's own."""
         layer = self.image.value()
-        return {"image": None if layer is None else layer.unique_id, **self.level.value()}
+        return {"image": None if layer is None else layer.unique_id, **self.level.value(), "region": self.part.value()}
 
     def setValue(self, value: Mapping[str, Any]) -> None:
         """Set some or all settings; the image by layer, name or layer id."""
@@ -61,6 +66,8 @@ class ImagePanel(TaskPanel):
             self.image.setValue(value["image"])
             self._fit_level()
         self.level.setValue(value)
+        if "region" in value:
+            self.part.setValue(value["region"])
 
     def problem(self) -> str:
         """Ask for an image."""
@@ -75,6 +82,7 @@ class ImagePanel(TaskPanel):
         layer = self.image.value()
         self._fit_level()
         self.image_facts.setText("" if layer is None else describe_layer(layer))
+        self._show_part()
         if self.uses_features:
             self.features.show_estimate(self._readable_planes())
         super().refresh()
@@ -96,17 +104,19 @@ class ImagePanel(TaskPanel):
 
     def source(self) -> Source:
         """Read the chosen layer as planes, lazily."""
-        return read_layer(self.image.value(), point=world_point(self.viewer), level=self._level())
+        layer = self.image.value()
+        return read_layer(layer, point=world_point(self.viewer), level=self._level(), region=self.part.region(layer))
 
     def request(self) -> jobs.FeatureRequest:
         """Ask for the features of the chosen layer under the present settings."""
-        config = replace(self.session.features_config, level=self._level())
-        return jobs.request_features(self.session, self.viewer, self.image.value(), config)
+        layer = self.image.value()
+        config = replace(self.session.features_config, level=self._level(), region=self.part.region(layer))
+        return jobs.request_features(self.session, self.viewer, layer, config)
 
     def extract_script(self) -> list[str]:
         """Write how the features are made."""
         source = self.source()
-        config = replace(self.session.features_config, axes=script.axes_of(source), level=0)
+        config = replace(self.session.features_config, axes=script.axes_of(source), level=0, region=None)
         return [*self.image_script(), config.to_python("image")]
 
     def image_script(self) -> list[str]:
@@ -120,6 +130,16 @@ class ImagePanel(TaskPanel):
             return None if self.image.value() is None else self.source().planes
         except InputError:
             return None
+
+    def _show_part(self) -> None:
+        """Say how large the planes are that will be read, where they are not the image's finest ones, and their pixels."""
+        planes = self._readable_planes()
+        coarser, part = self._level() > 0, self.part.value() is not None
+        text = ""
+        if planes is not None and (coarser or part or not self.level.isHidden()):
+            text = f"{planes.shape[1]} x {planes.shape[2]} pixels of {pixel_size(planes)}"
+            text += f" at level {self._level()}" if not self.level.isHidden() else ""
+        self.part.show_size(text)
 
     def _fit_level(self) -> None:
         """Offer the levels that the chosen layer has."""

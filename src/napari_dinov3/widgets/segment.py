@@ -11,8 +11,9 @@ from typing import Any
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from napari_dinov3._napari import results, script, segmentation
+from napari_dinov3._napari.companion import read_companion
 from napari_dinov3._napari.jobs import FeatureRequest
-from napari_dinov3._napari.layers import Source, read_companion
+from napari_dinov3._napari.layers import Source
 from napari_dinov3._napari.provenance import provenance
 from napari_dinov3._napari.segmentation import Canvas, Prediction
 from napari_dinov3.errors import InputError
