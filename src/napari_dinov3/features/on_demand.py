@@ -188,9 +188,11 @@ class PlanesOnDemand:
     def __getitem__(self, index: Any) -> npt.NDArray[Any]:
         first, *rest = index if isinstance(index, tuple) else (index,)
         if isinstance(first, int | np.integer):
-            return self.plane(range(len(self))[int(first)])[tuple(rest)]
+            plane: npt.NDArray[Any] = self.plane(range(len(self))[int(first)])[tuple(rest)]
+            return plane
         if first is Ellipsis or first is None:
-            return np.asarray(self)[index]
+            every: npt.NDArray[Any] = np.asarray(self)[index]
+            return every
         chosen = np.arange(len(self))[first]
         whole = np.stack([self.plane(int(plane)) for plane in chosen]) if len(chosen) else np.empty((0, *self.shape[1:]))
         part: npt.NDArray[Any] = np.asarray(whole[(slice(None), *rest)])
@@ -209,9 +211,10 @@ class PlanesOnDemand:
                 if index not in self._loaded:
                     self._array[index] = self._stored.array[index]
                     self._loaded.add(index)
-        if isinstance(self._array, np.ndarray):
-            return np.asarray(self._array[index])
-        return self._from_disk(index)
+        if not isinstance(self._array, np.ndarray):
+            return self._from_disk(index)
+        plane: npt.NDArray[Any] = self._array[index]
+        return plane
 
     def fill_steps(self, planes: Iterable[int]) -> Job[None]:
         """Compute planes in the order given."""
