@@ -7,9 +7,9 @@ import threading
 import numpy as np
 import pytest
 import scipy.linalg  # noqa: F401  # loads its linear algebra library, so that it is counted from the start
-from threadpoolctl import threadpool_info
+from threadpoolctl import ThreadpoolController, threadpool_info
 
-from napari_dinov3.segment.parallel import in_threads, one_library_thread
+from napari_dinov3.segment.parallel import _libraries, _limit, in_threads, one_library_thread
 
 
 def library_threads():
@@ -57,3 +57,44 @@ def test_overlapping_jobs_leave_the_library_as_it_was():
     leave.set()
     other.join()
     assert library_threads() == before
+
+
+def test_a_worker_is_limited_although_the_main_thread_set_the_library_first():
+    before = library_threads()
+    ThreadpoolController().limit(limits=2, user_api="blas")  # left in place: the main thread is in control
+    if all(count == 1 for count in library_threads()):
+        pytest.skip("the library has one thread only")
+    seen: list[list[int]] = []
+
+    def job():
+        with one_library_thread():
+            seen.append(library_threads())
+
+    worker = threading.Thread(target=job)
+    worker.start()
+    worker.join()
+    assert all(count == 1 for count in seen[0])
+    assert library_threads() == [2] * len(before)
+    with one_library_thread():  # also takes control from whoever has it
+        pass
+    _limit([(library, count) for library, count in zip(_libraries(), before, strict=True)])
+
+
+def test_threads_are_kept_for_the_next_call():
+    names: list[set[str]] = [set(), set()]
+    for seen in names:
+        in_threads(lambda start, seen=seen: seen.add(threading.current_thread().name), range(64))
+    assert names[1] <= {thread.name for thread in threading.enumerate()}
+
+
+def test_work_within_work_does_not_wait_for_itself():
+    done = np.zeros((8, 8), bool)
+
+    def row(start):
+        def cell(col):
+            done[start, col] = True
+
+        in_threads(cell, range(8))
+
+    in_threads(row, range(8))
+    assert done.all()

@@ -1,7 +1,8 @@
 """Run independent blocks of array work on all cores.
 
 numpy releases the interpreter's lock in its loops and products, so threads suffice. The linear algebra library is held to one
-thread a block meanwhile, as its own threads would fight with these.
+thread meanwhile: its own threads would fight with these, and on a busy computer the products of a probe, each well under a
+millisecond on one thread, wait for a second thread until the system gives it a turn.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from functools import lru_cache
 from typing import Any
 
 _LOCK = threading.Lock()
-_LOCAL = threading.local()  # .depth: how many contexts this thread is in
-_original: list[tuple[Any, int]] = []  # each library and its number of threads before the first job came
+_LOCAL = threading.local()
+_original: list[tuple[Any, int]] = []  # each library and its number of threads before the first of the jobs that overlap
 _jobs = [0]
 
 
@@ -30,55 +31,83 @@ def in_threads(work: Callable[[int], None], starts: Sequence[int]) -> None:
     starts : sequence of int
         Where the blocks begin.
     """
-    workers = min(len(starts), os.cpu_count() or 1)
-    if workers <= 1:
-        for start in starts:
-            work(start)
-        return
-    with one_library_thread(), ThreadPoolExecutor(workers) as pool:
-        for _ in pool.map(work, starts):
-            pass
+    with one_library_thread():
+        if min(len(starts), _cores()) <= 1 or getattr(_LOCAL, "is_worker", False):  # workers must not wait for each other
+            for start in starts:
+                work(start)
+        else:
+            for _ in _pool().map(work, starts):
+                pass
 
 
 @contextmanager
 def one_library_thread() -> Iterator[None]:
-    """Hold the linear algebra library to one thread.
-
-    Thousands of small products are no quicker on several, and far slower on a computer that is busy with other things. OpenBLAS
-    gives threads back only to the thread that took them away, so each job lifts the limit itself, to what was there before the
-    first of the jobs that overlap.
-    """
-    depth = getattr(_LOCAL, "depth", 0)
-    _LOCAL.depth = depth + 1
-    if depth == 0:
-        _take_threads()
+    """Hold the linear algebra library to one thread, in all threads of the process, while any job asks for it."""
+    _take_threads()
     try:
         yield
     finally:
-        _LOCAL.depth = depth
-        if depth == 0:
-            _give_threads_back()
+        _give_threads_back()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@lru_cache(maxsize=1)
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_cores(), "probe", initializer=_begin_worker)
+
+
+def _begin_worker() -> None:
+    _LOCAL.is_worker = True
+    # libraries that keep a limit for each thread (MKL, OpenBLAS on OpenMP) are told once, when the thread starts
+    _limit([(library, 1) for library in _libraries() if not _is_shared(library)])
+
+
+if hasattr(os, "register_at_fork"):  # a child has none of its parent's threads
+    os.register_at_fork(after_in_child=lambda: _pool.cache_clear())
 
 
 def _take_threads() -> None:
     with _LOCK:
         if _jobs[0] == 0:
-            _original[:] = [(library, library.num_threads) for library in _libraries() if library.user_api == "blas"]
+            _original[:] = [(library, library.num_threads) for library in _libraries()]
         _jobs[0] += 1
-        for library, _ in _original:
-            library.set_num_threads(1)
+        _limit([(library, 1) for library, _ in _original])
 
 
 def _give_threads_back() -> None:
     with _LOCK:
         _jobs[0] -= 1
-        for library, threads in _original:
-            library.set_num_threads(threads)
+        if _jobs[0] == 0:
+            _limit(_original)
+        else:  # those that keep a limit for each thread; what is shared by the process stays at 1 for the other jobs
+            _limit([(library, threads) for library, threads in _original if not _is_shared(library)])
+
+
+def _limit(threads: Sequence[tuple[Any, int]]) -> None:
+    """Set numbers of threads, whichever thread asks.
+
+    From 3.8 on threadpoolctl lets one thread of the process limit OpenBLAS, the first that ever did, and ignores all others
+    until that one lets go: without asking it to let go, a probe trained in a worker is not limited at all.
+    """
+    for library, number in threads:
+        let_go = getattr(library, "clear_controlling_thread", None)
+        if let_go is not None:
+            let_go(force=True)
+        library.set_num_threads(number)
+        if let_go is not None:
+            let_go()
+
+
+def _is_shared(library: Any) -> bool:
+    return library.internal_api == "openblas" and getattr(library, "threading_layer", "") != "openmp"
 
 
 @lru_cache(maxsize=1)
-def _libraries() -> Any:
+def _libraries() -> tuple[Any, ...]:
     import scipy.linalg  # noqa: F401  # brings its own linear algebra library, which must be loaded to be found
     from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]  # comes with scikit-learn
 
-    return ThreadpoolController().lib_controllers
+    return tuple(library for library in ThreadpoolController().lib_controllers if library.user_api == "blas")
