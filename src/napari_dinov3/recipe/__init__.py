@@ -9,6 +9,7 @@ attribute of an earlier result.
 """
 
 from napari_dinov3.recipe.align_configs import AlignConfig, ApplyConfig
+from napari_dinov3.recipe.classify_configs import ClassifyObjectsConfig, MeasureConfig, ObjectsConfig
 from napari_dinov3.recipe.configs import CONFIGS
 from napari_dinov3.recipe.image_configs import ExtractConfig, PcaConfig, ReadConfig, SimilarityConfig, WriteConfig
 from napari_dinov3.recipe.recipe import Recipe, Step, load_recipe, run_recipe, run_recipe_steps, save_recipe, to_python
@@ -20,8 +21,11 @@ __all__ = [
     "CONFIGS",
     "AlignConfig",
     "ApplyConfig",
+    "ClassifyObjectsConfig",
     "ExtractConfig",
     "PcaConfig",
+    "MeasureConfig",
+    "ObjectsConfig",
     "ProbeConfig",
     "ReadConfig",
     "Recipe",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from napari_dinov3.recipe.align_configs import AlignConfig, ApplyConfig
+from napari_dinov3.recipe.classify_configs import ClassifyObjectsConfig, MeasureConfig, ObjectsConfig
 from napari_dinov3.recipe.image_configs import ExtractConfig, PcaConfig, ReadConfig, SimilarityConfig, WriteConfig
 from napari_dinov3.recipe.segment_configs import ProbeConfig
 from napari_dinov3.recipe.task_config import TaskConfig
@@ -17,6 +18,9 @@ CONFIGS: dict[str, type[TaskConfig]] = {
         SimilarityConfig,
         ProbeConfig,
         TokenCutConfig,
+        ObjectsConfig,
+        MeasureConfig,
+        ClassifyObjectsConfig,
         AlignConfig,
         ApplyConfig,
         WriteConfig,

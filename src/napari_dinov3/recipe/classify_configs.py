@@ -1,0 +1,90 @@
+"""Configs of objects and of classification."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from napari_dinov3.progress import Job
+from napari_dinov3.recipe.task_config import TaskConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectsConfig(TaskConfig):
+    """Options of :func:`napari_dinov3.objects_from_labels`."""
+
+    task: ClassVar[str] = "objects"
+    takes: ClassVar[tuple[str, ...]] = ("labels",)
+    output: ClassVar[str] = "objects"
+    method: Literal["components", "watershed"] = "components"
+    across: Literal["planes", "stack"] = "planes"
+    classes: tuple[int, ...] | None = None
+    threshold: float = 0.5
+    connectivity: Literal["faces", "corners"] = "faces"
+    landscape: Literal["distance", "probability"] = "distance"
+    seeds: Literal["h-maxima", "peaks"] = "h-maxima"
+    depth: float | None = None
+    min_distance: int = 5
+    min_size: float = 0.0
+    max_size: float | None = None
+    size_unit: Literal["pixel", "world"] = "pixel"
+    fill_holes: float | Literal["all"] = 0.0
+    clear_border: Literal["none", "sides", "all"] = "none"
+    axes: str | None = None
+    rgb: bool | None = None
+    channel: int | None = None
+    level: int = 0
+
+    def steps(self, *inputs: Any) -> Job[Any]:
+        """Make objects of classes or of a probability."""
+        from napari_dinov3.segment.instances import objects_from_labels_steps
+
+        return (yield from objects_from_labels_steps(*inputs, **self.options()))
+
+    def _expression(self, names: tuple[str, ...]) -> str:
+        return self._call("nd.objects_from_labels", *names)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasureConfig(TaskConfig):
+    """Options of :func:`napari_dinov3.measure_objects`, for an image."""
+
+    task: ClassVar[str] = "measure"
+    takes: ClassVar[tuple[str, ...]] = ("objects", "image")
+    output: ClassVar[str] = "table"
+    axes: str | None = None
+    rgb: bool | None = None
+    channel: int | tuple[int, ...] | None = None
+    level: int = 0
+
+    def steps(self, *inputs: Any) -> Job[Any]:
+        """Measure every object."""
+        from napari_dinov3.classify.object_table import measure_objects_steps
+
+        return (yield from measure_objects_steps(*inputs, **self.options()))
+
+    def _expression(self, names: tuple[str, ...]) -> str:
+        return self._call("nd.measure_objects", *names)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassifyObjectsConfig(TaskConfig):
+    """Options of :func:`napari_dinov3.classify_objects`; examples and names are pairs, the classifier is a file."""
+
+    task: ClassVar[str] = "classify_objects"
+    takes: ClassVar[tuple[str, ...]] = ("features", "objects")
+    output: ClassVar[str] = "object_classes"
+    examples: tuple[tuple[int, int], ...] = ()
+    classifier: str | None = None
+    head: Literal["auto", "logistic", "prototypes"] = "auto"
+    C: float = 1.0
+    names: tuple[tuple[int, str], ...] = ()
+
+    def steps(self, *inputs: Any) -> Job[Any]:
+        """Classify every object."""
+        from napari_dinov3.classify.objects import classify_objects_steps
+
+        return (yield from classify_objects_steps(*inputs, **self.options()))
+
+    def _expression(self, names: tuple[str, ...]) -> str:
+        return self._call("nd.classify_objects", *names)
