@@ -19,11 +19,14 @@ from napari_dinov3._napari.session import FeatureKey, Session
 from napari_dinov3.backbones.registry import backbone_facts, choose_backbone
 from napari_dinov3.features.extract import extract_steps
 from napari_dinov3.features.feature_map import FeatureMap
-from napari_dinov3.features.store import MAP_SHARE
+from napari_dinov3.features.on_demand import complete_steps, on_demand_steps
+from napari_dinov3.features.store import DEFAULT_BUDGET_GB, MAP_SHARE
 from napari_dinov3.geometry import grid_length
 from napari_dinov3.image import Planes
 from napari_dinov3.progress import Job, Progress, part_of
 from napari_dinov3.recipe import ExtractConfig
+
+HASHED_GB = 4.0  # an image up to here is read once to find its features of an earlier day
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,14 +90,14 @@ def request_features(session: Session, viewer: Any, layer: Any, config: ExtractC
     return FeatureRequest(source, key, config, plane_at(source, point))
 
 
-def features_steps(session: Session, request: FeatureRequest) -> Job[FeatureMap]:
-    """Take the features from the cache, or extract and file them."""
-    found = session.find(request.key)
+def map_steps(session: Session, request: FeatureRequest) -> Job[FeatureMap]:
+    """Take the features from the cache, or begin a map on demand: no plane is computed before it is read."""
+    found = session.find(request.key, begun=True)
     if found is not None:
         yield Progress(1, 1, "features from the cache")
         return found
     config = request.config
-    features = yield from extract_steps(
+    features = yield from on_demand_steps(
         request.source.planes,
         backbone=config.backbone,
         stride=config.stride,
@@ -102,10 +105,53 @@ def features_steps(session: Session, request: FeatureRequest) -> Job[FeatureMap]
         tile_size=config.tile_size,
         batch_size=config.batch_size,
         memory_gb=config.memory_gb,
-        folder=config.folder,
+        cache=store_for(request),
     )
     session.keep(request.key, features)
     return features
+
+
+def features_steps(session: Session, request: FeatureRequest) -> Job[FeatureMap]:
+    """Take the features from the cache, or extract and file them: all planes, the visible one first."""
+    found = session.find(request.key, begun=True)
+    if found is None and request.config.folder is not None:
+        features = yield from _into_folder_steps(request)
+    else:
+        begun = yield from map_steps(session, request)
+        features = yield from complete_steps(begun, request.visible)
+    if features is not found:
+        session.keep(request.key, features)
+    return features
+
+
+def _into_folder_steps(request: FeatureRequest) -> Job[FeatureMap]:
+    config = request.config
+    return (
+        yield from extract_steps(
+            request.source.planes,
+            backbone=config.backbone,
+            stride=config.stride,
+            percentiles=config.percentiles,
+            tile_size=config.tile_size,
+            batch_size=config.batch_size,
+            memory_gb=config.memory_gb,
+            folder=config.folder,
+        )
+    )
+
+
+def store_for(request: FeatureRequest) -> str | None:
+    """Decide where a map stays between runs: networks are costly, so theirs go to the user's cache, unless told otherwise.
+
+    Finding a map again means reading the image once, so that images too large for that have none.
+    """
+    config, planes = request.config, request.source.planes
+    if config.cache is not None:
+        return config.cache
+    costly = backbone_facts(choose_backbone(config.backbone)[0]).kind == "dinov3"
+    pixels = np.prod(planes.shape, dtype=np.float64) * planes.channels * planes.dtype.itemsize
+    small = pixels <= HASHED_GB * 1e9 and estimate_features(planes, config).stored_gigabytes <= DEFAULT_BUDGET_GB
+    return "user" if costly and small else None
 
 
 def pca_steps(session: Session, request: FeatureRequest) -> Job[tuple[FeatureMap, npt.NDArray[np.float32]]]:
@@ -149,6 +195,11 @@ class FeatureEstimate:
     planes: int
     dim: int
     on_disk: bool
+
+    @property
+    def stored_gigabytes(self) -> float:
+        """Size of the map on disk, 1e9 bytes."""
+        return self.planes * self.grid[0] * self.grid[1] * self.dim * 2 / 1e9
 
     @property
     def gigabytes(self) -> float:

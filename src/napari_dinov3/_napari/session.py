@@ -24,6 +24,7 @@ from napari_dinov3._napari.owned import OwnedLayer
 from napari_dinov3._napari.settings import setting
 from napari_dinov3.backbones.registry import backbone_facts, choose_backbone
 from napari_dinov3.features.feature_map import FeatureMap
+from napari_dinov3.features.on_demand import PlanesOnDemand, planes_here
 from napari_dinov3.recipe import ExtractConfig
 
 _FINGERPRINT_PIXELS = 1 << 16
@@ -122,12 +123,21 @@ class Session:
         data = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
         return self._edits.get(layer.unique_id, 0), id(data), _fingerprint(data)
 
-    def find(self, key: FeatureKey) -> FeatureMap | None:
-        """Look a map up; it counts as used."""
+    def find(self, key: FeatureKey, *, begun: bool = False) -> FeatureMap | None:
+        """Look a map up; it counts as used.
+
+        Parameters
+        ----------
+        key : FeatureKey
+            Where it is filed.
+        begun : bool
+            Also give a map that computes on demand and is not complete yet: reading it may take long.
+        """
         with self._lock:
             features = self._maps.get(key)
-            if features is not None:
-                self._maps.move_to_end(key)
+            if features is None or not (begun or len(planes_here(features)) == len(features)):
+                return None
+            self._maps.move_to_end(key)
             return features
 
     def keep(self, key: FeatureKey, features: FeatureMap) -> None:
@@ -149,7 +159,7 @@ class Session:
     @property
     def cached_bytes(self) -> int:
         """Memory the cached maps take; maps on disk count nothing."""
-        return sum(int(m.array.nbytes) for m in self._maps.values() if m.in_memory)
+        return sum(int(m.array.nbytes) for m in self._maps.values() if m.in_memory or isinstance(m.array, PlanesOnDemand))
 
     def __len__(self) -> int:
         return len(self._maps)
