@@ -9,14 +9,9 @@ import numpy as np
 import pytest
 
 from napari_dinov3.errors import InputError, MissingDependencyError
-from napari_dinov3.evaluate.experiment_tables import spread, tables
-from napari_dinov3.evaluate.experiments import (
-    ExperimentConfig,
-    ExperimentResult,
-    run_experiments,
-    run_experiments_steps,
-    shift_by_patches,
-)
+from napari_dinov3.evaluate.experiment_result import ExperimentConfig, ExperimentResult
+from napari_dinov3.evaluate.experiment_tables import spread, tables, to_markdown
+from napari_dinov3.evaluate.experiments import run_experiments, run_experiments_steps, save_report, shift_by_patches
 from napari_dinov3.evaluate.published import CNX, STUDY, VIT
 from napari_dinov3.progress import collect
 from napari_dinov3.synthetic import MODALITIES
@@ -56,7 +51,7 @@ def test_every_table_has_the_published_figure_beside_ours(result):
     for row in same.rows:
         assert row[column] == STUDY[row[0], row[1]].f1
     assert [row[registration.header.index("published")] for row in registration.rows] == [2.33] * 6
-    text = str(result)
+    text = to_markdown(result)
     assert "| em | random-projection-cnx-tiny |" in text and "0.951" in text and "±" in text
 
 
@@ -66,7 +61,7 @@ def test_every_modality_and_backbone_has_a_published_figure():
 
 def test_save_writes_tables_and_pictures(result, tmp_path):
     pytest.importorskip("matplotlib")
-    written = result.save(tmp_path / "out")
+    written = save_report(result, tmp_path / "out")
     names = {path.name for path in written}
     assert {"report.md", "same_modality.csv", "registration.csv", f"transfer_f1_{CNX}.csv", f"transfer_f1_{VIT}.png",
             "examples.png"} <= names  # fmt: skip
@@ -87,7 +82,7 @@ def test_without_matplotlib_the_tables_are_there_and_the_error_says_what_to_inst
 
     monkeypatch.setattr(builtins, "__import__", no_matplotlib)
     with pytest.raises(MissingDependencyError, match=r"napari-dinov3\[plots\]"):
-        result.save(tmp_path)
+        save_report(result, tmp_path)
     assert (tmp_path / "report.md").exists()
 
 

@@ -18,13 +18,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the experiments."""
     from napari_dinov3.errors import InputError
-    from napari_dinov3.evaluate.experiments import ExperimentConfig, run_experiments_steps
+    from napari_dinov3.evaluate.experiment_result import ExperimentConfig
+    from napari_dinov3.evaluate.experiment_tables import to_markdown
+    from napari_dinov3.evaluate.experiments import run_experiments_steps, save_report
 
     if options.seeds < 1:
         raise InputError(f"--seeds {options.seeds}", "at least one repeat", "Leave it out for 5: a mean and a spread")
     with results_folder(options.out, default="napari-dinov3-experiments", overwrite=options.overwrite) as folder:
         result = run_job(run_experiments_steps(ExperimentConfig(seeds=tuple(range(options.seeds)))), title="experiments")
-        say(str(result))
-        for path in result.save(folder):
+        say(to_markdown(result))
+        for path in save_report(result, folder):
             say(f"Wrote {path}")
     return 0

@@ -1,6 +1,7 @@
-"""Measures, the reference experiments and their report.
+"""Measures, comparisons, the reference experiments and their report.
 
-``nd.evaluate.evaluate_labels(predicted, reference)`` is the report of a segmentation; the other names are loaded when first used.
+``nd.evaluate.evaluate_segmentation(predicted, reference)`` measures a segmentation, ``cross_validate``, ``compare_backbones`` and
+``transfer`` a way to make one; names are loaded when first used.
 """
 
 from __future__ import annotations
@@ -9,23 +10,60 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from napari_dinov3.evaluate.backbones import BackboneComparison, compare_backbones
+    from napari_dinov3.evaluate.boundary import boundary_counts
     from napari_dinov3.evaluate.corloc import read_voc_boxes, score_discovery, tau_sweep_steps
+    from napari_dinov3.evaluate.cross_validation import CrossValidation, cross_validate
     from napari_dinov3.evaluate.experiments import run_experiments
+    from napari_dinov3.evaluate.image_classification import ImageClassification, cross_validate_images
     from napari_dinov3.evaluate.metrics import Report, evaluate_labels
+    from napari_dinov3.evaluate.segmentation import SegmentationScores, evaluate_segmentation
+    from napari_dinov3.evaluate.transfer import TransferMatrix, transfer
 
 _WHERE = {
+    "BackboneComparison": "backbones",
+    "CrossValidation": "cross_validation",
+    "ImageClassification": "image_classification",
     "Report": "metrics",
+    "SegmentationScores": "segmentation",
+    "TransferMatrix": "transfer",
+    "boundary_counts": "boundary",
+    "compare_backbones": "backbones",
+    "cross_validate": "cross_validation",
+    "cross_validate_images": "image_classification",
     "evaluate_labels": "metrics",
+    "evaluate_segmentation": "segmentation",
     "read_voc_boxes": "corloc",
     "run_experiments": "experiments",
     "score_discovery": "corloc",
     "tau_sweep_steps": "corloc",
+    "transfer": "transfer",
 }
 
-__all__ = ["Report", "evaluate_labels", "read_voc_boxes", "run_experiments", "score_discovery", "tau_sweep_steps"]
+__all__ = [
+    "BackboneComparison",
+    "CrossValidation",
+    "ImageClassification",
+    "Report",
+    "SegmentationScores",
+    "TransferMatrix",
+    "boundary_counts",
+    "compare_backbones",
+    "cross_validate",
+    "cross_validate_images",
+    "evaluate_labels",
+    "evaluate_segmentation",
+    "read_voc_boxes",
+    "run_experiments",
+    "score_discovery",
+    "tau_sweep_steps",
+    "transfer",
+]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_WHERE[name]}"), name)
+    value = getattr(importlib.import_module(f"{__name__}.{_WHERE[name]}"), name)
+    globals()[name] = value  # importing the module `transfer` would otherwise leave that module under the name of its function
+    return value

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from napari_dinov3.errors import MissingDependencyError
+from napari_dinov3.evaluate.experiment_result import ExperimentResult
 from napari_dinov3.synthetic import MODALITIES
-
-if TYPE_CHECKING:
-    from napari_dinov3.evaluate.experiments import ExperimentResult
 
 _LABELS = {"accuracy": "accuracy", "f1": "F1"}
 _DPI = 120

@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from napari_dinov3.evaluate.experiment_result import ExperimentResult
 from napari_dinov3.evaluate.metrics import format_table
 from napari_dinov3.evaluate.published import (
     FIRST_REPORT,
@@ -19,9 +20,6 @@ from napari_dinov3.evaluate.published import (
     STUDY_SHIFT_ERROR,
     STUDY_TRANSFER_F1,
 )  # fmt: skip
-
-if TYPE_CHECKING:
-    from napari_dinov3.evaluate.experiments import ExperimentResult
 
 
 class Table(NamedTuple):

@@ -8,17 +8,19 @@ shifted by whole patches. Repeats differ in their seeds only; everything is repo
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from napari_dinov3.align.correlation import Rule, estimate_translation
 from napari_dinov3.errors import InputError
+from napari_dinov3.evaluate.experiment_figures import save_figures
+from napari_dinov3.evaluate.experiment_result import SEEDS_A_REPEAT, ExperimentConfig, ExperimentResult, FloatArray
+from napari_dinov3.evaluate.experiment_tables import save_tables
 from napari_dinov3.evaluate.metrics import evaluate_labels
-from napari_dinov3.evaluate.published import CNX, VIT
 from napari_dinov3.features.extract import extract
 from napari_dinov3.features.feature_map import FeatureMap
 from napari_dinov3.progress import Job, Progress, collect
@@ -26,113 +28,7 @@ from napari_dinov3.segment.linear_probe import LinearProbe
 from napari_dinov3.segment.patch_labels import patch_labels
 from napari_dinov3.synthetic import MODALITIES
 
-if TYPE_CHECKING:
-    from napari_dinov3.segment.heads import ClassWeight
-
-FloatArray = npt.NDArray[np.float64]
 RULES: tuple[Rule, ...] = get_args(Rule)
-_SEEDS_A_REPEAT = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class ExperimentConfig:
-    """What is repeated, and how often.
-
-    Parameters
-    ----------
-    seeds : tuple of int
-        One repeat each; image `i` of repeat `s` has the seed ``1000 * s + i``.
-    modalities, backbones : tuple of str
-        Names of generators and of backbones whose patches tile the image.
-    training, test : int
-        Images of each modality.
-    size : int
-        Side of an image in pixels.
-    shifts : tuple of (rows, cols)
-        Registration: whole patches the content is moved by.
-    C : float
-        Inverse strength of the probe's L2 penalty. 0.1 because an image of 128 pixels has 64 patches and a projection up to
-        1,024 numbers each: at 1 the probe follows the noise of the 640 training patches.
-    class_weight : {"balanced"}, mapping or None
-        As in :class:`~napari_dinov3.segment.linear_probe.LinearProbe`.
-    """
-
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
-    modalities: tuple[str, ...] = tuple(MODALITIES)
-    backbones: tuple[str, ...] = (CNX, VIT)
-    training: int = 10
-    test: int = 5
-    size: int = 128
-    shifts: tuple[tuple[int, int], ...] = ((1, 1), (0, 2), (-2, -1))
-    C: float = 0.1
-    class_weight: ClassWeight = "balanced"
-
-    def __post_init__(self) -> None:
-        unknown = set(self.modalities) - set(MODALITIES)
-        if unknown or not self.modalities or not self.backbones or not self.seeds:
-            raise InputError(
-                f"Modalities {self.modalities}, backbones {self.backbones}, seeds {self.seeds}",
-                f"at least one of each, modalities out of {', '.join(MODALITIES)}",
-                "Correct the names",
-            )
-        if not 1 <= self.training + self.test <= _SEEDS_A_REPEAT or min(self.training, self.test) < 1:
-            raise InputError(
-                f"{self.training} training and {self.test} test images",
-                f"at least one of each, at most {_SEEDS_A_REPEAT} together",
-                "Choose other numbers",
-            )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ExperimentResult:
-    """What was measured. Axes follow the order of the configuration.
-
-    Parameters
-    ----------
-    config : ExperimentConfig
-        What was run.
-    accuracy, f1 : (seeds, backbones, trained, tested) float64
-        Of patches of all test images together; F1 of the positive class.
-    positives : (seeds, modalities) float64
-        Part of the test patches that is positive.
-    shift_error : (seeds, backbones, modalities, shifts, rules) float64
-        Absolute row error plus absolute column error, in patches; rules are ``"median"`` and ``"diagonal"``.
-    """
-
-    config: ExperimentConfig
-    accuracy: FloatArray = field(repr=False)
-    f1: FloatArray = field(repr=False)
-    positives: FloatArray = field(repr=False)
-    shift_error: FloatArray = field(repr=False)
-
-    def __str__(self) -> str:
-        from napari_dinov3.evaluate.experiment_tables import to_markdown
-
-        return to_markdown(self)
-
-    def save(self, folder: str | Path) -> tuple[Path, ...]:
-        """Write all tables as Markdown and CSV and the heat maps as PNG.
-
-        Parameters
-        ----------
-        folder : path
-            Made if it is not there.
-
-        Returns
-        -------
-        written : tuple of Path
-
-        Raises
-        ------
-        MissingDependencyError
-            If matplotlib is not installed; the tables are written nevertheless.
-        """
-        from napari_dinov3.evaluate.experiment_figures import save_figures
-        from napari_dinov3.evaluate.experiment_tables import save_tables
-
-        out = Path(folder)
-        out.mkdir(parents=True, exist_ok=True)
-        return (*save_tables(self, out), *save_figures(self, out))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -168,7 +64,7 @@ def run_experiments(
     Returns
     -------
     result : ExperimentResult
-        ``str(result)`` is the report as Markdown.
+        :func:`~napari_dinov3.evaluate.experiment_tables.to_markdown` writes it as a report.
 
     Raises
     ------
@@ -182,8 +78,32 @@ def run_experiments(
     chosen = replace(config or ExperimentConfig(), seeds=tuple(range(seeds)))
     result = collect(run_experiments_steps(chosen), on_progress)
     if out is not None:
-        result.save(out)
+        save_report(result, out)
     return result
+
+
+def save_report(result: ExperimentResult, folder: str | Path) -> tuple[Path, ...]:
+    """Write all tables as Markdown and CSV and the heat maps as PNG.
+
+    Parameters
+    ----------
+    result : ExperimentResult
+        What was measured.
+    folder : path
+        Made if it is not there.
+
+    Returns
+    -------
+    written : tuple of Path
+
+    Raises
+    ------
+    MissingDependencyError
+        If matplotlib is not installed; the tables are written nevertheless.
+    """
+    out = Path(folder)
+    out.mkdir(parents=True, exist_ok=True)
+    return (*save_tables(result, out), *save_figures(result, out))
 
 
 def run_experiments_steps(config: ExperimentConfig | None = None) -> Job[ExperimentResult]:
@@ -242,7 +162,7 @@ def shift_by_patches(image: npt.NDArray[np.uint8], rows: int, cols: int, patch: 
 
 def _draw(modality: str, seed: int, config: ExperimentConfig) -> _Images:
     count = config.training + config.test
-    samples = [MODALITIES[modality](size=config.size, rng=_SEEDS_A_REPEAT * seed + i) for i in range(count)]
+    samples = [MODALITIES[modality](size=config.size, rng=SEEDS_A_REPEAT * seed + i) for i in range(count)]
     images = np.concatenate([sample.images for sample in samples])
     masks = np.concatenate([sample.masks for sample in samples])
     cut = config.training

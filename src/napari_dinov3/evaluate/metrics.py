@@ -83,6 +83,16 @@ class Report:
         return _mean(self.recall[self.support > 0])
 
     @property
+    def macro_precision(self) -> float:
+        """Mean precision over classes."""
+        return _mean(self.precision)
+
+    @property
+    def macro_recall(self) -> float:
+        """Mean recall over classes."""
+        return _mean(self.recall)
+
+    @property
     def macro_f1(self) -> float:
         """Mean F1 over classes."""
         return _mean(self.f1)
@@ -91,6 +101,11 @@ class Report:
     def macro_iou(self) -> float:
         """Mean IoU over classes."""
         return _mean(self.iou)
+
+    def weighted(self, measure: npt.NDArray[np.float64]) -> float:
+        """Average a measure of each class, weighted by its pixels in the reference, such as ``report.weighted(report.f1)``."""
+        known = np.isfinite(measure) & (self.support > 0)
+        return float(np.average(measure[known], weights=self.support[known])) if known.any() else float("nan")
 
     def __add__(self, other: Report) -> Report:
         """Put the counts of two reports together; the classes of either are kept."""
