@@ -12,15 +12,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_dinov3.backbones.checkpoints import Checkpoint, fill
-from napari_dinov3.backbones.device import has_tiles
 from napari_dinov3.backbones.dinov3_models import PATCH, REGISTERS, ModelSpec
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
-
-_IN_BLOCKS = "napari_dinov3_blocks"
-_QUERIES = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,12 +33,15 @@ class Network:
         Where it is.
     precision : {"float32", "bfloat16"}
         Of matrix products and convolutions; everything else is float32.
+    packed : bool
+        Whether the blocks do their own bfloat16, see :mod:`napari_dinov3.backbones.packed_blocks`.
     """
 
     spec: ModelSpec
     module: nn.Module
     device: str
     precision: Literal["float32", "bfloat16"]
+    packed: bool = False
 
     def blocks(self) -> Any:
         """List the transformer blocks, or the stages of a ConvNeXt."""
@@ -88,7 +87,7 @@ class Network:
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         import torch
 
-        if self.precision == "float32":
+        if self.precision == "float32" or self.packed:
             return contextlib.nullcontext()
         autocast: contextlib.AbstractContextManager[Any] = torch.autocast(self.device.partition(":")[0], dtype=torch.bfloat16)
         return autocast
@@ -112,42 +111,7 @@ def _reading(blocks: Any, layers: tuple[int, ...]) -> Iterator[dict[int, Tensor]
             handle.remove()
 
 
-def _attend_in_blocks(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float | None = None,
-    **options: Any,
-) -> tuple[Tensor, None]:
-    """Attend in bfloat16, a block of queries at a time, so that a block's scores stay in the processor's cache.
-
-    PyTorch's fused attention makes no use of a processor's bfloat16 products unless it has tile registers (AMX).
-    """
-    import torch
-
-    with torch.autocast("cpu", enabled=False):
-        scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-        query, key, value = (query * scale).bfloat16(), key.bfloat16().transpose(-1, -2), value.bfloat16()
-        output = torch.empty_like(query)
-        for start in range(0, query.shape[-2], _QUERIES):
-            rows = slice(start, start + _QUERIES)
-            output[..., rows, :] = torch.softmax(query[..., rows, :] @ key, dim=-1) @ value
-    return output.transpose(1, 2), None
-
-
-def _choose_attention(device: str, precision: str) -> str:
-    """Name the attention that suits a device, of those transformers knows."""
-    if device != "cpu" or precision != "bfloat16" or has_tiles():
-        return "sdpa"
-    import transformers
-
-    transformers.AttentionInterface.register(_IN_BLOCKS, _attend_in_blocks)
-    return _IN_BLOCKS
-
-
-def build_module(spec: ModelSpec, *, attention: str = "sdpa") -> nn.Module:
+def build_module(spec: ModelSpec) -> nn.Module:
     """Build transformers' module of a network without weights (on the meta device, so at no cost)."""
     import torch
     import transformers
@@ -158,7 +122,7 @@ def build_module(spec: ModelSpec, *, attention: str = "sdpa") -> nn.Module:
             module: Any = transformers.DINOv3ConvNextModel(config)
         return module
     config = transformers.DINOv3ViTConfig(**spec.config_options())
-    config._attn_implementation = attention
+    config._attn_implementation = "sdpa"
     with torch.device("meta"):
         module = transformers.DINOv3ViTModel(config)
     # the only buffer, not kept in checkpoints, has to be computed for real
@@ -183,8 +147,22 @@ def build_network(spec: ModelSpec, checkpoint: Checkpoint, *, device: str, preci
     """
     import torch
 
-    module = build_module(spec, attention=_choose_attention(device, precision))
+    module = build_module(spec)
     linear_dtype: torch.dtype | None = torch.bfloat16 if precision == "bfloat16" else None
     fill(module, checkpoint, spec, linear_dtype=linear_dtype)
     module.requires_grad_(False).eval().to(device)
-    return Network(spec, module, device, precision)
+    network = Network(spec, module, device, precision, packed=_packs(spec, device, precision))
+    if network.packed:
+        from napari_dinov3.backbones.packed_blocks import pack_blocks
+
+        pack_blocks(network.blocks(), spec.heads)
+    return network
+
+
+def _packs(spec: ModelSpec, device: str, precision: str) -> bool:
+    """Whether the blocks are to be packed: vision transformers in bfloat16 on a processor."""
+    if spec.family != "vit" or device != "cpu" or precision != "bfloat16":
+        return False
+    from napari_dinov3.backbones.packed_blocks import can_pack
+
+    return can_pack()
