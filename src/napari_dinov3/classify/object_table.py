@@ -34,10 +34,13 @@ class ObjectTable:
         ``label`` first.
     units : mapping of str to str
         Of those columns that have one.
+    provenance : mapping
+        JSON-able facts: what was measured in what.
     """
 
     columns: Mapping[str, Column] = field(repr=False)
     units: Mapping[str, str]
+    provenance: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.columns["label"])
@@ -55,9 +58,22 @@ class ObjectTable:
         units = self.units
         return {f"{name} ({units[name]})" if name in units else name: values for name, values in self.columns.items()}
 
-    def with_columns(self, **columns: Column) -> ObjectTable:
-        """Add columns, or replace those of the same name."""
-        return ObjectTable({**self.columns, **columns}, self.units)
+    def joined(self, other: ObjectTable) -> ObjectTable:
+        """Add the columns of a table of the same objects.
+
+        Raises
+        ------
+        InputError
+            If it is one of other objects.
+        """
+        if not np.array_equal(self.labels, other.labels):
+            raise InputError(
+                f"Tables of {len(self)} and {len(other)} objects, not the same ones",
+                "two tables of the same objects",
+                "Measure and classify the same labels",
+            )
+        provenance = {**self.provenance, **other.provenance}
+        return ObjectTable({**self.columns, **other.columns}, {**self.units, **other.units}, provenance)
 
 
 def measure_objects(objects: Any, image: Any = None, **options: Any) -> ObjectTable:
@@ -261,7 +277,7 @@ class _Sums:
             | (columns["col_end"] == cols)
         )
         self._add_intensities(columns, found)
-        return ObjectTable(columns, units)
+        return ObjectTable(columns, units, self._provenance())
 
     def _add_world(self, columns: dict[str, Column], units: dict[str, str], mean: npt.NDArray[np.float64]) -> None:
         world = transform_points(self.planes.world_from_pixel, mean)
@@ -310,6 +326,17 @@ class _Sums:
         mean = np.where(count > 0, self._whole(key)[found] / np.maximum(count, 1), np.nan)
         squares = self._whole(f"{key} squares")[found] / np.maximum(count, 1)
         return mean, np.sqrt(np.maximum(squares - mean**2, 0))
+
+    def _provenance(self) -> dict[str, Any]:
+        from napari_dinov3 import __version__
+
+        image = {} if self.image is None else {"image": self.image.name}
+        place = {
+            "axes": self.planes.axes,
+            "spacing": [float(step) for step in self.planes.spacing],
+            "units": [*map(str, self.planes.units)],
+        }
+        return {"task": "measure_objects", "version": __version__, "objects": self.planes.name, **image, **place}
 
     def _whole(self, name: str) -> npt.NDArray[np.float64]:
         total = self.totals.get(name, np.zeros(0))

@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from napari_dinov3.classify.object_table import ObjectTable, label_planes
 from napari_dinov3.classify.pooling import PooledObjects, Standard, pool_objects_steps
 from napari_dinov3.errors import FallbackWarning, FeatureMismatchError, InputError
 from napari_dinov3.features.feature_map import FeatureMap
@@ -80,12 +81,15 @@ class ObjectClasses:
         table[self.labels] = self.classes
         return table
 
-    def columns(self) -> dict[str, npt.NDArray[Any]]:
-        """Give columns for a table: class, its name where there is any, its probability."""
-        columns: dict[str, npt.NDArray[Any]] = {"object_class": self.classes, "object_class_probability": self.probability}
+    @property
+    def table(self) -> ObjectTable:
+        """Columns: label, class, its name where there is any, its probability."""
+        columns: dict[str, npt.NDArray[Any]] = {"label": self.labels, "object_class": self.classes}
         if self.names:
-            columns["object_class_name"] = np.array([self.names.get(value, "") for value in self.classes.tolist()], dtype=object)
-        return columns
+            names = {value: self.names.get(value, "") for value in (0, *self.values)}
+            columns["object_class_name"] = np.array([names[value] for value in self.classes.tolist()], dtype=object)
+        columns["object_class_probability"] = self.probability
+        return ObjectTable(columns, {}, {"classes": list(self.values)})
 
 
 class ObjectClassifier:
@@ -336,6 +340,21 @@ def classify_objects_steps(
     if taught is None:
         taught = ObjectClassifier(head=head, C=C, names=dict(names)).fit(pooled, given)
     return taught.predict(pooled).with_examples(given)
+
+
+def paint_classes_steps(classes: ObjectClasses, objects: Any) -> Job[npt.NDArray[np.integer[Any]]]:
+    """Make a labels image of classes: every object in the number of its class, ``(planes, H, W)``, plane by plane."""
+    labels = label_planes(objects)
+    painted = np.zeros(labels.shape, classes.lookup().dtype)
+    for index in range(len(labels)):
+        yield Progress(index, len(labels), f"classes of plane {index + 1} of {len(labels)}")
+        painted[index] = classes.paint(labels.plane(index))
+    return painted
+
+
+def paint_classes(classes: ObjectClasses, objects: Any) -> npt.NDArray[np.integer[Any]]:
+    """Make a labels image of classes; see :func:`paint_classes_steps`."""
+    return collect(paint_classes_steps(classes, objects))
 
 
 def _check_examples(pooled: PooledObjects, labels: npt.NDArray[np.int64], given: npt.NDArray[np.int64]) -> npt.NDArray[np.intp]:

@@ -11,18 +11,49 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from napari_dinov3.errors import InputError
-from napari_dinov3.io.atomic import write_text
+from napari_dinov3.io.atomic import check_target, write_text
 
 
-def write_table(path: Path, data: Any, *, overwrite: bool = False) -> Path:
-    """Write a table as ``.csv``, or anything JSON can hold as ``.json``."""
-    text = to_csv(data) if path.suffix.lower() == ".csv" else to_json(data)
-    return write_text(path, text, overwrite=overwrite)
+class Measured(Protocol):
+    """A table that knows its units and how it was made, such as that of objects."""
+
+    provenance: Mapping[str, Any]
+
+    def named(self) -> Mapping[str, Any]:
+        """Give the columns with their units in the names."""
+
+
+def write_table(path: Path, data: Any, *, provenance: Mapping[str, Any] | None = None, overwrite: bool = False) -> Path:
+    """Write a table as ``.csv``, or anything JSON can hold as ``.json``.
+
+    Parameters
+    ----------
+    path : Path
+        Its ending decides.
+    data : rows, columns, or a :class:`Measured`
+        What.
+    provenance : mapping, optional
+        How it was made. Spreadsheets know no comments, so beside a CSV file it lies in a file of the same name plus ``.json``;
+        a JSON file holds it beside the table.
+    overwrite : bool
+        Replace what is there.
+    """
+    if hasattr(data, "named"):
+        provenance, data = provenance or data.provenance, data.named()
+    if path.suffix.lower() != ".csv":
+        return write_text(path, to_json({"provenance": provenance, "table": data} if provenance else data), overwrite=overwrite)
+    beside = path.with_name(f"{path.name}.json")
+    if provenance:
+        check_target(beside, overwrite=overwrite)
+    written = write_text(path, to_csv(data), overwrite=overwrite)
+    if provenance:
+        write_text(beside, to_json(provenance), overwrite=overwrite)
+    return written
 
 
 def to_csv(table: Any) -> str:

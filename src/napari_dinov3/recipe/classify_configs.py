@@ -88,3 +88,21 @@ class ClassifyObjectsConfig(TaskConfig):
 
     def _expression(self, names: tuple[str, ...]) -> str:
         return self._call("nd.classify_objects", *names)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaintClassesConfig(TaskConfig):
+    """Make a labels image of the classes of objects: :func:`napari_dinov3.paint_classes`."""
+
+    task: ClassVar[str] = "paint_classes"
+    takes: ClassVar[tuple[str, ...]] = ("object_classes", "objects")
+    output: ClassVar[str] = "class_labels"
+
+    def steps(self, *inputs: Any) -> Job[Any]:
+        """Give every object the number of its class."""
+        from napari_dinov3.classify.objects import paint_classes_steps
+
+        return (yield from paint_classes_steps(*inputs))
+
+    def _expression(self, names: tuple[str, ...]) -> str:
+        return self._call("nd.paint_classes", *names)

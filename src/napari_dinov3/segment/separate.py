@@ -194,7 +194,7 @@ class _Part:
     def _seeds(self, landscape: npt.NDArray[np.float32], mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.int32]:
         from skimage.feature import peak_local_max
         from skimage.measure import label
-        from skimage.morphology import h_maxima
+        from skimage.morphology import local_maxima, reconstruction
 
         if self.how.seeds == "peaks":
             at = peak_local_max(landscape, min_distance=self.how.min_distance, threshold_abs=1e-6, exclude_border=False)
@@ -204,7 +204,9 @@ class _Part:
         depth = DEPTHS[self.how.landscape] if self.how.depth is None else self.how.depth
         if not mask.any() or float(landscape.max()) <= depth:
             return np.zeros(mask.shape, np.int32)
-        summits = h_maxima(landscape, np.float32(depth)).astype(bool) & mask
+        # the summits of the lowered and rebuilt landscape are plateaus: skimage's h_maxima would mark two equal summits apart,
+        # however shallow the saddle between them
+        summits = local_maxima(reconstruction(landscape - np.float32(depth), landscape)) & mask
         marked: Found = label(summits, connectivity=mask.ndim).astype(np.int32, copy=False)
         return marked
 
