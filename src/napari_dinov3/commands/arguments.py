@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_dinov3.commands.network_options import add_network, network_options
 from napari_dinov3.errors import InputError
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def add_features(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backbone", default="auto", help="see `napari-dinov3 backbones`")
     parser.add_argument("--stride", type=int, help="pixels between patch centres; the backbone's own by default")
     parser.add_argument("--memory-gb", type=float, default=2.0, help="memory the features may take")
+    add_network(parser)
 
 
 def add_writing(parser: argparse.ArgumentParser, what: str) -> None:
@@ -79,6 +81,7 @@ def extract_config(options: argparse.Namespace) -> ExtractConfig:
         memory_gb=options.memory_gb,
         channel=options.channel,
         level=options.level,
+        **network_options(options),
     )
 
 
@@ -158,16 +161,19 @@ def relative_to(recipe: Recipe, folder: Path) -> Recipe:
     """Count a recipe's paths from the folder it is kept in, so that both can be moved together."""
     steps = []
     for step in recipe.steps:
-        path = getattr(step.config, "path", None)
-        if path is not None:
-            absolute = Path(path).expanduser().absolute()
-            try:
-                near = Path(os.path.relpath(absolute, folder)).as_posix()
-            except ValueError:  # another drive of Windows
-                near = str(absolute)
-            step = replace(step, config=replace(step.config, path=near))  # type: ignore[call-arg]
-        steps.append(step)
+        near = {name: _near(getattr(step.config, name), folder) for name in step.config.paths}
+        steps.append(replace(step, config=replace(step.config, **near)) if near else step)
     return replace(recipe, steps=tuple(steps))
+
+
+def _near(path: Any, folder: Path) -> Any:
+    if not path or isinstance(path, tuple):
+        return tuple(_near(one, folder) for one in path) if path else path
+    absolute = Path(path).expanduser().absolute()
+    try:
+        return Path(os.path.relpath(absolute, folder)).as_posix()
+    except ValueError:  # another drive of Windows
+        return str(absolute)
 
 
 def _numbers(text: str | None) -> float | tuple[float, ...] | None:

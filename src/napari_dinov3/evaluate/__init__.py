@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from napari_dinov3.evaluate.experiments import run_experiments
     from napari_dinov3.evaluate.image_classification import ImageClassification, cross_validate_images
     from napari_dinov3.evaluate.metrics import Report, evaluate_labels
+    from napari_dinov3.evaluate.object_metrics import object_scores
     from napari_dinov3.evaluate.segmentation import SegmentationScores, evaluate_segmentation
     from napari_dinov3.evaluate.transfer import TransferMatrix, transfer
 
@@ -33,6 +34,7 @@ _WHERE = {
     "cross_validate_images": "image_classification",
     "evaluate_labels": "metrics",
     "evaluate_segmentation": "segmentation",
+    "object_scores": "object_metrics",
     "read_voc_boxes": "corloc",
     "run_experiments": "experiments",
     "score_discovery": "corloc",
@@ -53,6 +55,7 @@ __all__ = [
     "cross_validate_images",
     "evaluate_labels",
     "evaluate_segmentation",
+    "object_scores",
     "read_voc_boxes",
     "run_experiments",
     "score_discovery",

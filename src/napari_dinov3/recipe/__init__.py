@@ -9,8 +9,15 @@ attribute of an earlier result.
 """
 
 from napari_dinov3.recipe.align_configs import AlignConfig, ApplyConfig
-from napari_dinov3.recipe.classify_configs import ClassifyObjectsConfig, MeasureConfig, ObjectsConfig
+from napari_dinov3.recipe.classify_configs import ClassifyObjectsConfig, MeasureConfig, ObjectsConfig, PaintClassesConfig
 from napari_dinov3.recipe.configs import CONFIGS
+from napari_dinov3.recipe.evaluate_configs import (
+    ApplyProbeConfig,
+    ClassifyImagesConfig,
+    CompareConfig,
+    EvaluateConfig,
+    PredictImagesConfig,
+)
 from napari_dinov3.recipe.image_configs import ExtractConfig, PcaConfig, ReadConfig, SimilarityConfig, WriteConfig
 from napari_dinov3.recipe.recipe import Recipe, Step, load_recipe, run_recipe, run_recipe_steps, save_recipe, to_python
 from napari_dinov3.recipe.segment_configs import ProbeConfig
@@ -18,14 +25,20 @@ from napari_dinov3.recipe.task_config import TaskConfig
 from napari_dinov3.recipe.tokencut_configs import TokenCutConfig
 
 __all__ = [
-    "CONFIGS",
     "AlignConfig",
     "ApplyConfig",
+    "ApplyProbeConfig",
+    "CONFIGS",
+    "ClassifyImagesConfig",
     "ClassifyObjectsConfig",
+    "CompareConfig",
+    "EvaluateConfig",
     "ExtractConfig",
-    "PcaConfig",
     "MeasureConfig",
     "ObjectsConfig",
+    "PaintClassesConfig",
+    "PcaConfig",
+    "PredictImagesConfig",
     "ProbeConfig",
     "ReadConfig",
     "Recipe",

@@ -38,32 +38,14 @@ _FACTS = ("file", "status", "error", "planes", "rows", "cols", "area_unit", "sec
 
 
 @dataclass(frozen=True, slots=True)
-class BatchConfig:
-    """How a probe is applied.
+class _Options:
+    """Of :func:`apply_probe_steps`."""
 
-    Parameters
-    ----------
-    probabilities : bool
-        Also write the probability of each class, float32, as channels.
-    ending : {".ome.tif", ".zarr"}
-        Format of what is written.
-    channel : int, optional
-        Which channel, where an image has several.
-    level : int
-        Pyramid level.
-    memory_gb : float
-        Memory the features of one stack may take; more goes to disk.
-    """
-
-    probabilities: bool = False
-    ending: Ending = ".ome.tif"
-    channel: int | None = None
-    level: int = 0
-    memory_gb: float = 2.0
-
-    def __post_init__(self) -> None:
-        if self.ending not in (".ome.tif", ".zarr"):
-            raise InputError(f"ending={self.ending!r}", "'.ome.tif' or '.zarr'", "Choose one of these")
+    probabilities: bool
+    ending: Ending
+    channel: int | None
+    level: int
+    memory_gb: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,7 +78,15 @@ def apply_probe(probe: str | Path, images: str | Path | Sequence[str | Path], fo
 
 
 def apply_probe_steps(
-    probe: str | Path, images: str | Path | Sequence[str | Path], folder: str | Path, *, config: BatchConfig | None = None
+    probe: str | Path,
+    images: str | Path | Sequence[str | Path],
+    folder: str | Path,
+    *,
+    probabilities: bool = False,
+    ending: Ending = ".ome.tif",
+    channel: int | None = None,
+    level: int = 0,
+    memory_gb: float = 2.0,
 ) -> Job[BatchResult]:
     """Apply a saved probe to many images.
 
@@ -108,8 +98,16 @@ def apply_probe_steps(
         A folder (all images below it), a file, or a list of either.
     folder : path
         Where labels and the table go; made if it is not there. A run that was stopped goes on in it.
-    config : BatchConfig, optional
-        How.
+    probabilities : bool
+        Also write the probability of each class, float32, as channels.
+    ending : {".ome.tif", ".zarr"}
+        Format of what is written.
+    channel : int, optional
+        Which channel, where an image has several.
+    level : int
+        Pyramid level.
+    memory_gb : float
+        Memory the features of one stack may take; more goes to disk.
 
     Yields
     ------
@@ -126,7 +124,9 @@ def apply_probe_steps(
         Before any work: if the probe cannot be read, its backbone is not ready, there is no image, or the folder holds a table
         that this did not write.
     """
-    config = config or BatchConfig()
+    if ending not in (".ome.tif", ".zarr"):
+        raise InputError(f"ending={ending!r}", "'.ome.tif' or '.zarr'", "Choose one of these")
+    config = _Options(probabilities, ending, channel, level, memory_gb)
     probe_path = Path(probe).expanduser().absolute()
     learned = Probe.load(probe_path)
     signature = learned.fitted.signature
@@ -219,7 +219,7 @@ def _named(job: Job[dict[str, Any]], path: Path, number: int, total: int) -> Job
         job.close()
 
 
-def _one_steps(probe: Probe, path: Path, out: Path, name: str, config: BatchConfig) -> Job[dict[str, Any]]:
+def _one_steps(probe: Probe, path: Path, out: Path, name: str, config: _Options) -> Job[dict[str, Any]]:
     image = read(path)
     planes = image.planes(channel=config.channel, level=config.level)
     signature = probe.fitted.signature
@@ -282,7 +282,7 @@ def _pixel_area(planes: Planes) -> tuple[float, str]:
     return row * col, f"{units[0]}²" if units[0] == units[1] else f"{units[0]}·{units[1]}"
 
 
-def _key(probe: Path, config: BatchConfig) -> str:
+def _key(probe: Path, config: _Options) -> str:
     """Identify what decides the results beside the image."""
     how = json.dumps(
         {"probabilities": config.probabilities, "ending": config.ending, "channel": config.channel, "level": config.level}

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from napari_dinov3.recipe.align_configs import AlignConfig, ApplyConfig
-from napari_dinov3.recipe.classify_configs import ClassifyObjectsConfig, MeasureConfig, ObjectsConfig
+from napari_dinov3.recipe.classify_configs import ClassifyObjectsConfig, MeasureConfig, ObjectsConfig, PaintClassesConfig
+from napari_dinov3.recipe.evaluate_configs import (
+    ApplyProbeConfig,
+    ClassifyImagesConfig,
+    CompareConfig,
+    EvaluateConfig,
+    PredictImagesConfig,
+)
 from napari_dinov3.recipe.image_configs import ExtractConfig, PcaConfig, ReadConfig, SimilarityConfig, WriteConfig
 from napari_dinov3.recipe.segment_configs import ProbeConfig
 from napari_dinov3.recipe.task_config import TaskConfig
@@ -21,8 +28,14 @@ CONFIGS: dict[str, type[TaskConfig]] = {
         ObjectsConfig,
         MeasureConfig,
         ClassifyObjectsConfig,
+        PaintClassesConfig,
+        ClassifyImagesConfig,
+        PredictImagesConfig,
         AlignConfig,
         ApplyConfig,
+        ApplyProbeConfig,
+        EvaluateConfig,
+        CompareConfig,
         WriteConfig,
     )
 }

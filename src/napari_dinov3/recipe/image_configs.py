@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from napari_dinov3.progress import Job, Progress
 from napari_dinov3.recipe.task_config import TaskConfig
+
+if TYPE_CHECKING:
+    from napari_dinov3.backbones.options import BackboneOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,6 +18,7 @@ class ReadConfig(TaskConfig):
 
     task: ClassVar[str] = "read"
     output: ClassVar[str] = "image"
+    paths: ClassVar[tuple[str, ...]] = ("path",)
     path: str
     series: int = 0
     dataset: str | None = None
@@ -55,6 +59,22 @@ class ExtractConfig(TaskConfig):
     channel: int | tuple[int, ...] | None = None
     level: int = 0
     region: tuple[float, float, float, float] | None = None
+    scale: Literal[1, 2, 4] | None = None
+    layers: Literal["last", "four"] | tuple[int, ...] = "last"
+    shifts: Literal[1, 2, 4] = 1
+    flips: Literal["none", "horizontal", "all"] = "none"
+    colours: Literal["own", "neighbours"] = "own"
+    device: str = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    weights: str | None = None
+    source: Literal["auto", "folder", "cache", "mirror", "meta"] = "auto"
+
+    @property
+    def network(self) -> BackboneOptions:
+        """What of these options is of the network alone."""
+        from napari_dinov3.backbones.options import split_options
+
+        return split_options(self.options())[0]
 
     def steps(self, *inputs: Any) -> Job[Any]:
         """Embed every plane."""
@@ -111,6 +131,7 @@ class WriteConfig(TaskConfig):
     task: ClassVar[str] = "write"
     takes: ClassVar[tuple[str, ...]] = ("labels", "image")
     output: ClassVar[str] = ""
+    paths: ClassVar[tuple[str, ...]] = ("path",)
     path: str
     axes: str | None = None
     kind: Literal["image", "labels"] | None = None

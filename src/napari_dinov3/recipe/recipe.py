@@ -17,7 +17,7 @@ from typing import Any
 from napari_dinov3.errors import FileFormatError, InputError
 from napari_dinov3.progress import Job, Progress, collect, part_of
 from napari_dinov3.recipe.configs import CONFIGS
-from napari_dinov3.recipe.image_configs import ReadConfig, WriteConfig
+from napari_dinov3.recipe.image_configs import WriteConfig
 from napari_dinov3.recipe.task_config import TaskConfig
 
 FORMAT = "napari-dinov3-recipe"
@@ -309,6 +309,9 @@ def _check_places(recipe: Recipe, folder: Path) -> None:
 
 
 def _in_folder(config: TaskConfig, folder: Path) -> TaskConfig:
-    if isinstance(config, ReadConfig | WriteConfig):
-        return replace(config, path=str(folder / Path(config.path).expanduser()))
-    return config
+    def placed(path: Any) -> Any:
+        if isinstance(path, tuple):
+            return tuple(map(placed, path))
+        return str(folder / Path(path).expanduser()) if path else path
+
+    return replace(config, **{name: placed(getattr(config, name)) for name in config.paths}) if config.paths else config

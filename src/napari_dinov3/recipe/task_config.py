@@ -32,11 +32,14 @@ class TaskConfig:
         Usual names of what goes in, in the function's order; see `inputs`.
     output : str
         Usual name of the result; empty where there is none.
+    paths : tuple of str
+        Options that are places of files, one or a tuple each; relative ones count from the recipe's folder.
     """
 
     task: ClassVar[str] = ""
     takes: ClassVar[tuple[str, ...]] = ()
     output: ClassVar[str] = ""
+    paths: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         for name, annotation in _annotations(type(self)).items():
