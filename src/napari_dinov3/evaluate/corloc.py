@@ -123,6 +123,31 @@ def mask_iou(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
     return float(np.count_nonzero(first & second) / union) if union else 1.0
 
 
+def plane_consistency(found: npt.ArrayLike, known: npt.ArrayLike) -> float:
+    """Measure how little a labelled stack flickers.
+
+    Parameters
+    ----------
+    found, known : (planes, rows, cols) array-like
+        Labels or masks: found ones, and the true ones on the same grid.
+
+    Returns
+    -------
+    consistency : float
+        Of all places whose true label is the same in two neighbouring planes, the part whose found label is too, 0..1. It says
+        nothing on whether that label is right. 1 where there is no such place.
+    """
+    mine, true = np.asarray(found), np.asarray(known)
+    if mine.shape != true.shape or mine.ndim != 3:
+        raise InputError(
+            f"Labels have shapes {mine.shape} and {true.shape}",
+            "the same (planes, rows, cols)",
+            "Bring both to one grid, for example found.labels and the reference at full size",
+        )
+    steady = true[1:] == true[:-1]
+    return float((mine[1:] == mine[:-1])[steady].mean()) if steady.any() else 1.0
+
+
 def score_discovery(
     boxes: Sequence[npt.NDArray[np.integer]], truths: Sequence[Truth], *, masks: Sequence[BoolArray] | None = None
 ) -> DiscoveryScore:

@@ -59,7 +59,7 @@ class Affinity(Protocol):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Links:
+class Links:
     """What every storage knows: the degrees and the number of links."""
 
     n: int
@@ -85,7 +85,7 @@ class _Links:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class DenseAffinity(_Links):
+class DenseAffinity(Links):
     """``B`` as an ``(n, n)`` float32 array."""
 
     matrix: FloatArray = field(repr=False)
@@ -101,7 +101,7 @@ class DenseAffinity(_Links):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SparseAffinity(_Links):
+class SparseAffinity(Links):
     """``B`` in compressed sparse rows."""
 
     matrix: Any = field(repr=False)
@@ -114,7 +114,7 @@ class SparseAffinity(_Links):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class BitAffinity(_Links):
+class BitAffinity(Links):
     """Links of the binary graph, one bit each.
 
     ``bits`` : (ceil(n / 8), n) uint8. Bit ``7 - j`` of ``bits[g, i]`` says whether patches ``8 g + j`` and ``i`` are linked.
@@ -139,7 +139,7 @@ class BitAffinity(_Links):
         for start in range(0, groups, _GROUPS):
             yield Progress(start, groups, "multiplying")
             part[...] = 0
-            tables = _byte_sums(padded[8 * start : 8 * (start + _GROUPS)].reshape(-1, 8, width))
+            tables = byte_sums(padded[8 * start : 8 * (start + _GROUPS)].reshape(-1, 8, width))
             for table, group in zip(tables, self.bits[start : start + _GROUPS], strict=True):
                 np.copyto(at, group)
                 table.take(at, axis=0, out=found, mode="clip")
@@ -149,7 +149,7 @@ class BitAffinity(_Links):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class StreamedAffinity(_Links):
+class StreamedAffinity(Links):
     """Links formed by blocks from the features at every product, and never stored."""
 
     unit: FloatArray = field(repr=False)
@@ -310,7 +310,7 @@ def link_matrix(cosine: FloatArray, tau: float, weighting: Weighting, on_diagona
     return cosine
 
 
-def _byte_sums(eights: FloatArray) -> FloatArray:
+def byte_sums(eights: FloatArray) -> FloatArray:
     """Tabulate the 256 sums of subsets of eight rows, the first row being the highest bit: (g, 8, b) -> (g, 256, b)."""
     sums = np.zeros((len(eights), 256, eights.shape[2]), np.float32)
     for bit in range(8):

@@ -6,10 +6,14 @@ Solve ``(D - A) v = lambda D v`` for the smallest eigenvalues after the trivial 
 
 A block of vectors, rather than one, because one vector's Krylov space cannot see that an eigenvalue is double, which is just
 what makes a cut arbitrary; and a product with four vectors costs little more than with one.
+
+In a graph that links only neighbouring planes of a stack, the cheapest cut may run between planes. There one trivial vector for
+each plane, ``D^1/2`` on its patches and 0 elsewhere, is projected out, so that every eigenvector divides the planes themselves.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,7 +57,9 @@ class Eigenpairs:
     passes: int
 
 
-def smallest_eigenpairs_steps(affinity: Affinity, k: int, *, start: FloatArray | None = None) -> Job[Eigenpairs]:
+def smallest_eigenpairs_steps(
+    affinity: Affinity, k: int, *, start: FloatArray | None = None, planes: Sequence[slice] | None = None
+) -> Job[Eigenpairs]:
     """Find the k eigenvectors after the trivial one.
 
     Parameters
@@ -64,6 +70,8 @@ def smallest_eigenpairs_steps(affinity: Affinity, k: int, *, start: FloatArray |
         Number of eigenvectors, at least 1; two eigenvalues are always computed, to judge whether the cut is well posed.
     start : (n, any) float32, optional
         Guesses, for example the solution of a similar graph; speeds the search, does not change its result.
+    planes : sequence of slice, optional
+        Patches of each plane; each plane then has a trivial vector of its own, and each eigenvector a weighted mean of 0 on it.
 
     Returns
     -------
@@ -87,11 +95,14 @@ def smallest_eigenpairs_steps(affinity: Affinity, k: int, *, start: FloatArray |
         values = np.where(np.arange(k) < n - 1, value, np.nan)
         return Eigenpairs(np.zeros((n, k), np.float32), values, False, 0)
     scale = (1 / np.sqrt(degree)).astype(np.float32)[:, None]
-    wanted = min(max(k, 2), n - 1)
-    if n <= _SMALL:
-        mu, z, passes = yield from _dense(affinity, scale, degree, wanted)
+    trivial = _Trivial(degree, planes)
+    wanted = min(max(k, 2), n - trivial.count)
+    if wanted < 1:
+        return Eigenpairs(np.zeros((n, k), np.float32), np.full(k, np.nan), False, 0)
+    if n - trivial.count <= _SMALL:
+        mu, z, passes = yield from _dense(affinity, scale, degree, wanted, trivial)
     else:
-        mu, z, passes = yield from _lanczos(affinity, scale, degree, wanted, start)
+        mu, z, passes = yield from _lanczos(affinity, scale, wanted, start, trivial)
     values = np.full(k, np.nan)
     vectors = np.zeros((n, k), np.float32)
     kept = min(k, wanted)
@@ -115,34 +126,62 @@ def _isolated_value(degree: npt.NDArray[np.float64]) -> float:
     return 1 - (1 - epsilon) / float(degree[0])
 
 
-def _dense(affinity: Affinity, scale: FloatArray, degree: npt.NDArray[np.float64], k: int) -> Job[Any]:
+class _Trivial:
+    """The trivial vectors, which are projected out: ``D^1/2`` on all patches, or on those of each plane.
+
+    Parameters
+    ----------
+    degree : (n,) float64
+        Of the graph.
+    planes : sequence of slice, optional
+        Patches of each plane.
+    """
+
+    def __init__(self, degree: npt.NDArray[np.float64], planes: Sequence[slice] | None) -> None:
+        whole = [slice(0, len(degree))] if planes is None else [one for one in planes if one.stop > one.start]
+        self.count = len(whole)
+        self._columns = [(one, np.sqrt(degree[one] / degree[one].sum()).astype(np.float32)[:, None]) for one in whole]
+
+    def remove(self, block: FloatArray) -> None:
+        """Take the trivial part out of a block, in place."""
+        for rows, column in self._columns:
+            block[rows] -= column @ (column.T @ block[rows])
+
+    def matrix(self) -> npt.NDArray[np.float64]:
+        """(n, n) projection onto the trivial vectors."""
+        n = self._columns[-1][0].stop
+        full = np.zeros((n, n))
+        for rows, column in self._columns:
+            full[rows, rows] = column.astype(np.float64) @ column.T
+        return full
+
+
+def _dense(affinity: Affinity, scale: FloatArray, degree: npt.NDArray[np.float64], k: int, trivial: _Trivial) -> Job[Any]:
     n = len(scale)
     matrix = (yield from affinity.dot_steps(np.eye(n, dtype=np.float32))).astype(np.float64)
     matrix /= np.sqrt(degree[:, None] * degree)
-    first = np.sqrt(degree / degree.sum())
-    # moved to -2, below every eigenvalue of M, the trivial vector cannot mix with a second eigenvalue that is 0 too
-    mu, z = np.linalg.eigh((matrix + matrix.T) / 2 - 3 * np.outer(first, first))
+    known = trivial.matrix()
+    matrix = (matrix + matrix.T) / 2
+    # moved to -3, below every eigenvalue of M, a trivial vector cannot mix with a second eigenvalue that is 0 too
+    inside = np.eye(n) - known
+    mu, z = np.linalg.eigh(inside @ matrix @ inside - 3 * known)
     return mu[::-1][:k], z[:, ::-1][:, :k].astype(np.float32), 1
 
 
-def _lanczos(
-    affinity: Affinity, scale: FloatArray, degree: npt.NDArray[np.float64], k: int, start: FloatArray | None
-) -> Job[Any]:
+def _lanczos(affinity: Affinity, scale: FloatArray, k: int, start: FloatArray | None, trivial: _Trivial) -> Job[Any]:
     n, width = len(scale), max(_WIDTH[affinity.storage], k + 2)
-    known = np.empty((n, 1 + _BASIS + width), np.float32, order="F")
-    known[:, 0] = np.sqrt(degree / degree.sum())
-    first, basis = known[:, :1], known[:, 1:]
+    basis = np.empty((n, _BASIS + width), np.float32, order="F")
     image = np.empty_like(basis, order="F")
     size, passes = 0, 0
     block = _starting_block(n, width, start)
     small = np.zeros((0, 0))
     while True:
         with one_library_thread():
-            block = _orthonormal(block, known[:, : 1 + size])
+            block = _orthonormal(block, basis[:, :size], trivial)
         new = slice(size, size + block.shape[1])
         product = yield from affinity.dot_steps(scale * block)
         product *= scale
-        product -= first @ (first.T @ product)
+        trivial.remove(product)
         basis[:, new], image[:, new] = block, product
         size, passes = new.stop, passes + 1
         small = _extend(small, basis[:, :size], image[:, new])
@@ -154,7 +193,7 @@ def _lanczos(
         rest = image_ritz - ritz * mu[:some].astype(np.float32)
         error = np.linalg.norm(rest, axis=0)
         yield Progress(passes, passes + 1, f"solving, residual {error[:k].max():.1e}")
-        if passes >= _PASSES or size >= n - 1 or np.all(error[:k] <= _tolerance(mu, k)):
+        if passes >= _PASSES or size >= n - trivial.count or np.all(error[:k] <= _tolerance(mu, k)):
             return mu[:k].astype(np.float64), ritz[:, :k], passes
         block = rest[:, error > _FLOOR / 10] if np.any(error > _FLOOR / 10) else rest
         if size + width > _BASIS:
@@ -194,11 +233,12 @@ def _starting_block(n: int, width: int, start: FloatArray | None) -> FloatArray:
     return np.hstack([guess, random[:, guess.shape[1] :]]).astype(np.float32)
 
 
-def _orthonormal(block: FloatArray, against: FloatArray) -> FloatArray:
-    """Make a block orthonormal, and orthogonal to columns that are; twice, for single precision."""
+def _orthonormal(block: FloatArray, against: FloatArray, trivial: _Trivial) -> FloatArray:
+    """Make a block orthonormal, and orthogonal to columns that are and to the trivial vectors; twice, for single precision."""
     for _ in range(2):
         block = block / np.maximum(np.linalg.norm(block, axis=0), 1e-30)
         block = block - against @ (against.T @ block)
+        trivial.remove(block)
         block = np.linalg.qr(block)[0]
     return block
 

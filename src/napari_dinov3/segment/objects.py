@@ -17,8 +17,9 @@ from napari_dinov3.errors import IllPosedWarning, InputError
 from napari_dinov3.features.feature_map import FeatureMap
 from napari_dinov3.progress import Job, Progress, collect, part_of
 from napari_dinov3.segment.affinity import FloatArray
+from napari_dinov3.segment.cut import CutOptions, NormalisedCut
 from napari_dinov3.segment.masks import MaskOptions
-from napari_dinov3.segment.solve import CutOptions, NormalisedCut, solve_steps
+from napari_dinov3.segment.solve import solve_steps
 from napari_dinov3.segment.tokencut import make_masks
 from napari_dinov3.segment.upsample import upsample_nearest
 
@@ -157,7 +158,7 @@ def spectral_clusters_steps(
     rng : int
         Seed of k-means.
     **options
-        Of :class:`~napari_dinov3.segment.solve.CutOptions`, except `vectors`; ``stack="joint"`` by default.
+        Of :class:`~napari_dinov3.segment.cut.CutOptions`, except `vectors`; ``stack="joint"`` by default.
 
     Returns
     -------
@@ -176,9 +177,9 @@ def spectral_clusters_steps(
     wanted = most if clusters == "auto" else int(clusters) - 1
     cut_options = CutOptions(**{"stack": "joint", **options, "vectors": wanted})
     cut = yield from part_of(solve_steps(features, cut_options), start=0, span=900, total=1000)
-    if cut.options.stack == "planes" and len(cut) > 1:
+    if cut.options.stack != "joint" and len(cut) > 1:
         raise InputError(
-            "stack='planes' for clusters of a stack",
+            f"stack={cut.options.stack!r} for clusters of a stack",
             "stack='joint', one set of eigenvectors for all planes",
             "Leave stack out, or pass one plane at a time",
         )

@@ -24,9 +24,10 @@ from napari_dinov3.features.feature_map import FeatureMap
 from napari_dinov3.image import Planes, as_planes
 from napari_dinov3.progress import Job, collect
 from napari_dinov3.segment.affinity import FloatArray
-from napari_dinov3.segment.masks import BoolArray, MaskOptions, boxes_of, decide_split, patch_means, plane_mask
+from napari_dinov3.segment.cut import CutOptions, NormalisedCut, SolvedPlanes
+from napari_dinov3.segment.masks import BoolArray, MaskOptions, Split, boxes_of, decide_split, patch_means, plane_mask
 from napari_dinov3.segment.refine import RADIUS, refine_mask
-from napari_dinov3.segment.solve import CutOptions, NormalisedCut, solve_steps
+from napari_dinov3.segment.solve import solve_steps
 from napari_dinov3.segment.upsample import upsample_nearest
 
 _CUT_NAMES = frozenset(item.name for item in fields(CutOptions))
@@ -116,7 +117,9 @@ class TokenCut:
         return make_masks(self.cut, replace(self.options, **options), image=self.image if image is None else image)
 
 
-def tokencut(features: FeatureMap | npt.ArrayLike, *, image: Any = None, **options: Any) -> TokenCut:
+def tokencut(
+    features: FeatureMap | npt.ArrayLike, *, image: Any = None, resume: SolvedPlanes | None = None, **options: Any
+) -> TokenCut:
     """Find what stands out in every plane.
 
     Parameters
@@ -125,8 +128,11 @@ def tokencut(features: FeatureMap | npt.ArrayLike, *, image: Any = None, **optio
         Patch features.
     image : array-like or Planes, optional
         The image the features come from; lets outlines follow its edges (`refine`), and ``side="bright"`` or ``"dark"`` decide.
+    resume : SolvedPlanes, optional
+        Keeps the planes that are finished when the job is cancelled; given again with the same feature map and options, the job
+        goes on where it was.
     **options
-        Of :class:`~napari_dinov3.segment.solve.CutOptions` (``tau``, ``scaling``, ``weighting``, ...) and
+        Of :class:`~napari_dinov3.segment.cut.CutOptions` (``tau``, ``scaling``, ``weighting``, ...) and
         :class:`~napari_dinov3.segment.masks.MaskOptions` (``bipartition``, ``side``, ``component``, ``opening``, ...).
 
     Returns
@@ -160,10 +166,12 @@ def tokencut(features: FeatureMap | npt.ArrayLike, *, image: Any = None, **optio
     >>> nd.tokencut(features, tau=0.5).boxes[0].tolist()
     [[32, 48, 80, 96]]
     """
-    return collect(tokencut_steps(features, image=image, **options))
+    return collect(tokencut_steps(features, image=image, resume=resume, **options))
 
 
-def tokencut_steps(features: FeatureMap | npt.ArrayLike, *, image: Any = None, **options: Any) -> Job[TokenCut]:
+def tokencut_steps(
+    features: FeatureMap | npt.ArrayLike, *, image: Any = None, resume: SolvedPlanes | None = None, **options: Any
+) -> Job[TokenCut]:
     """Run :func:`tokencut` as a job that reports its progress; same parameters."""
     _check_names(options, _CUT_NAMES | _MASK_NAMES)
     cut_options = CutOptions(**{name: value for name, value in options.items() if name in _CUT_NAMES})
@@ -172,7 +180,7 @@ def tokencut_steps(features: FeatureMap | npt.ArrayLike, *, image: Any = None, *
     if not isinstance(features, FeatureMap):
         features = FeatureMap.from_array(features)
     planes = _planes_for(image, mask_options, features.image_shape, len(features))
-    cut = yield from solve_steps(features, cut_options)
+    cut = yield from solve_steps(features, cut_options, resume=resume)
     _warn_if_ill_posed(cut)
     return make_masks(cut, mask_options, image=planes)
 
@@ -201,12 +209,7 @@ def make_masks(cut: NormalisedCut, options: MaskOptions | None = None, *, image:
     brightness: list[FloatArray | None] = [None] * len(cut)
     if image is not None and options.side in ("bright", "dark"):
         brightness = [patch_means(image.plane(index), grid=grid, **where) for index in range(len(cut))]
-    split = None
-    if cut.options.stack == "joint":
-        known = [one for one in brightness if one is not None]
-        split = decide_split(
-            cut.eigenvectors[..., 0], options, valid=cut.valid, clicked=clicked, intensity=np.stack(known) if known else None
-        )
+    splits = _splits(cut, options, brightness, clicked)
     made = [
         plane_mask(
             cut.eigenvectors[index, ..., 0],
@@ -214,7 +217,7 @@ def make_masks(cut: NormalisedCut, options: MaskOptions | None = None, *, image:
             valid=cut.valid[index],
             intensity=brightness[index],
             clicked=clicked,
-            split=split,
+            split=splits[index],
         )
         for index in range(len(cut))
     ]
@@ -232,6 +235,28 @@ def make_masks(cut: NormalisedCut, options: MaskOptions | None = None, *, image:
         boxes,
         image,
     )
+
+
+def _splits(
+    cut: NormalisedCut, options: MaskOptions, brightness: list[FloatArray | None], clicked: tuple[int, int] | None
+) -> list[Split | None]:
+    """Decide the splits that planes share: all of it in a joint graph, the side of the object where planes were matched."""
+    if cut.options.stack == "planes" or len(cut) == 1:
+        return [None] * len(cut)
+    vector = cut.eigenvectors[..., 0]
+    if cut.options.stack == "joint":
+        known = [one for one in brightness if one is not None]
+        intensity = np.stack(known) if known else None
+        return [decide_split(vector, options, valid=cut.valid, clicked=clicked, intensity=intensity)] * len(cut)
+    splits = []
+    for index, bright in enumerate(brightness):
+        where = slice(index, index + 1)
+        intensity = None if bright is None else bright[None]
+        splits.append(decide_split(vector[where], options, valid=cut.valid[where], clicked=clicked, intensity=intensity))
+    votes = [1 if split.above else -1 for split, sure in zip(splits, cut.well_posed, strict=True) if split is not None and sure]
+    votes = votes or [1 if split.above else -1 for split in splits if split is not None]
+    above = sum(votes) > 0
+    return [None if split is None else split._replace(above=above) for split in splits]
 
 
 def option_values(result: TokenCut) -> dict[str, Any]:
