@@ -221,3 +221,23 @@ def test_auto_takes_a_network_whose_weights_are_here(monkeypatch, tmp_path):
 def test_facts_are_those_of_the_table():
     facts = backbone_facts(f"{CONVNEXT}-stage3")
     assert (facts.stride, facts.width, facts.strides) == (16, 384, (16, 8, 4))
+
+
+def test_extract_takes_the_options_of_a_network_and_keeps_them(weights):
+    image = np.random.default_rng(0).random((3, 48, 64), dtype=np.float32)
+    features = nd.extract(
+        image, backbone=VIT, weights=weights[VIT], layers=(0, 2), shifts=2, flips="horizontal", colours="neighbours", device="cpu"
+    )
+    assert features.array.shape == (3, 6, 8, 2 * 64)
+    network = features.provenance["network"]
+    assert (network["layers"], network["shifts"], network["scale"], network["flips"]) == ([0, 2], 2, 1, "horizontal")
+
+
+def test_a_precision_asked_for_is_part_of_what_a_stored_map_is_found_by(weights, tmp_path):
+    image = np.random.default_rng(0).random((48, 64), dtype=np.float32)
+    how = {"backbone": VIT, "weights": weights[VIT], "cache": tmp_path / "store"}
+    exact = nd.extract(image, precision="float32", **how)
+    rounded = nd.extract(image, precision="bfloat16", **how)
+    assert not np.array_equal(exact.array, rounded.array)
+    assert nd.extract(image, precision="float32", **how).provenance["planes_from_cache"] == 1
+    exact.check_fits(rounded)  # to compare, both will do

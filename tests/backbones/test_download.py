@@ -110,7 +110,7 @@ def test_a_download_reports_bytes_and_is_found_afterwards(hub):
     assert (folder / "model.safetensors").read_bytes() == CONTENT
     assert not list(folder.glob("*.part"))
     found = find_weights(SPEC)
-    assert (found.source, found.path) == ("download", folder)
+    assert (found.source, found.path) == ("mirror", folder)
 
 
 def test_a_cancelled_download_goes_on_where_it_stopped(hub):

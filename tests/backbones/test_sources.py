@@ -40,17 +40,19 @@ def test_places_are_searched_in_order(places):
     assert find_weights(SPEC) is None
     found_in = {}
     for source, put in [
-        ("torch-hub", lambda: _touch(places / "torch" / "hub" / "checkpoints" / SPEC.meta_file)),
+        ("meta", lambda: _touch(places / "own" / "weights" / f"{SPEC.name}-meta" / "model.safetensors").parent),
+        ("mirror", lambda: _touch(places / "own" / "weights" / SPEC.name / "model.safetensors").parent),
         ("cache", lambda: _snapshot(places / "hub", SPEC.meta_repo)),
         ("cache", lambda: _snapshot(places / "hub", SPEC.mirror)),
-        ("download", lambda: _touch(places / "own" / "weights" / SPEC.name / "model.safetensors").parent),
+        ("folder", lambda: _touch(places / "torch" / "hub" / "checkpoints" / SPEC.meta_file)),
         ("folder", lambda: _touch(places / "mine" / SPEC.meta_file)),
     ]:
         path = put()  # each is preferred to those before it
         found = find_weights(SPEC)
         assert (found.source, found.path) == (source, path)
         found_in[source] = found
-    assert find_weights(SPEC, source="torch-hub") == found_in["torch-hub"]
+    for source, expected in found_in.items():
+        assert find_weights(SPEC, source=source) == expected
     assert find_weights(spec_of("dinov3-vitb16")) is None
 
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from napari_dinov3._napari.compat import world_point
 from napari_dinov3._napari.layers import Source, plane_at, read_layer
 from napari_dinov3._napari.session import FeatureKey, Session
+from napari_dinov3.backbones.options import stride_of, width_of
 from napari_dinov3.backbones.registry import backbone_facts, choose_backbone
 from napari_dinov3.features.extract import extract_steps
 from napari_dinov3.features.feature_map import FeatureMap
@@ -86,6 +87,8 @@ def request_features(session: Session, viewer: Any, layer: Any, config: ExtractC
         level=config.level,
         percentiles=config.percentiles,
         **({} if config.region is None else {"region": config.region}),
+        **({} if config.colours == "own" else {"colours": config.colours}),
+        **config.network.given(),
     )
     return FeatureRequest(source, key, config, plane_at(source, point))
 
@@ -99,16 +102,25 @@ def map_steps(session: Session, request: FeatureRequest) -> Job[FeatureMap]:
     config = request.config
     features = yield from on_demand_steps(
         request.source.planes,
-        backbone=config.backbone,
-        stride=config.stride,
-        percentiles=config.percentiles,
-        tile_size=config.tile_size,
-        batch_size=config.batch_size,
-        memory_gb=config.memory_gb,
+        **_how(config),
         cache=store_for(request),
     )
     session.keep(request.key, features)
     return features
+
+
+def _how(config: ExtractConfig) -> dict[str, Any]:
+    """Collect the options of extraction; where the pixels come from is settled, they are the layer's."""
+    return {
+        "backbone": config.backbone,
+        "stride": config.stride,
+        "percentiles": config.percentiles,
+        "tile_size": config.tile_size,
+        "batch_size": config.batch_size,
+        "memory_gb": config.memory_gb,
+        "colours": config.colours,
+        **config.network.given(),
+    }
 
 
 def features_steps(session: Session, request: FeatureRequest) -> Job[FeatureMap]:
@@ -124,20 +136,14 @@ def features_steps(session: Session, request: FeatureRequest) -> Job[FeatureMap]
     return features
 
 
+def is_quick(config: ExtractConfig) -> bool:
+    """Whether a plane's features come quickly enough not to ask first: any backbone but a network."""
+    return backbone_facts(choose_backbone(config.backbone)[0]).kind != "dinov3"
+
+
 def _into_folder_steps(request: FeatureRequest) -> Job[FeatureMap]:
     config = request.config
-    return (
-        yield from extract_steps(
-            request.source.planes,
-            backbone=config.backbone,
-            stride=config.stride,
-            percentiles=config.percentiles,
-            tile_size=config.tile_size,
-            batch_size=config.batch_size,
-            memory_gb=config.memory_gb,
-            folder=config.folder,
-        )
-    )
+    return (yield from extract_steps(request.source.planes, **_how(config), folder=config.folder))
 
 
 def store_for(request: FeatureRequest) -> str | None:
@@ -148,10 +154,9 @@ def store_for(request: FeatureRequest) -> str | None:
     config, planes = request.config, request.source.planes
     if config.cache is not None:
         return config.cache
-    costly = backbone_facts(choose_backbone(config.backbone)[0]).kind == "dinov3"
     pixels = np.prod(planes.shape, dtype=np.float64) * planes.channels * planes.dtype.itemsize
     small = pixels <= HASHED_GB * 1e9 and estimate_features(planes, config).stored_gigabytes <= DEFAULT_BUDGET_GB
-    return "user" if costly and small else None
+    return "user" if small and not is_quick(config) else None
 
 
 def pca_steps(session: Session, request: FeatureRequest) -> Job[tuple[FeatureMap, npt.NDArray[np.float32]]]:
@@ -210,9 +215,9 @@ class FeatureEstimate:
 def estimate_features(planes: Planes, config: ExtractConfig) -> FeatureEstimate:
     """Tell how large a feature map will be, reading no pixel."""
     facts = backbone_facts(choose_backbone(config.backbone)[0])
-    stride = config.stride or facts.stride
+    stride = stride_of(facts, config.stride, config.network)
     count, rows, cols = planes.shape
-    dim = facts.width_rgb if planes.rgb else facts.width
+    dim = width_of(facts, rgb=planes.rgb or config.colours == "neighbours", options=config.network)
     grid = (grid_length(rows, stride), grid_length(cols, stride))
     on_disk = count * grid[0] * grid[1] * dim * 4 > config.memory_gb * 1e9 * MAP_SHARE
     return FeatureEstimate(facts.name, stride, grid, count, dim, on_disk)

@@ -22,6 +22,7 @@ from napari_dinov3._napari.compat import unwrap
 from napari_dinov3._napari.layers import Placement
 from napari_dinov3._napari.owned import OwnedLayer
 from napari_dinov3._napari.settings import setting
+from napari_dinov3.backbones.options import split_options, stride_of
 from napari_dinov3.backbones.registry import backbone_facts, choose_backbone
 from napari_dinov3.features.feature_map import FeatureMap
 from napari_dinov3.features.on_demand import PlanesOnDemand, planes_here
@@ -110,7 +111,7 @@ class Session:
             placement.stack,
             placement.fixed,
             facts.name,
-            stride or facts.stride,
+            stride_of(facts, stride, split_options(options)[0]),
             tuple(sorted(options.items())),
         )
 

@@ -25,6 +25,7 @@ from napari_dinov3.backbones.checkpoints import Identity, identify, read_checkpo
 from napari_dinov3.backbones.device import check_choice, choose_device, choose_precision, free_bytes, is_out_of_memory, release
 from napari_dinov3.backbones.dinov3_models import STAGE3, ModelSpec, spec_of
 from napari_dinov3.backbones.dinov3_network import Network, build_network
+from napari_dinov3.backbones.options import BackboneOptions, Flips, Layers, scale_of, stride_of
 from napari_dinov3.backbones.sources import Source, require_weights
 from napari_dinov3.errors import FileFormatError, InputError
 
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FloatArray = npt.NDArray[np.float32]
-Layers = Literal["last", "four"] | tuple[int, ...]
-Flips = Literal["none", "horizontal", "all"]
 
 _FLIPS: dict[str, tuple[tuple[int, ...], ...]] = {"none": ((),), "horizontal": ((), (2,)), "all": ((), (2,), (1,), (1, 2))}
 _BATCH_PIXELS = {"cuda": 1 << 24}  # handed over at once; split further by measured memory
@@ -60,6 +59,8 @@ class DINOv3:
     layers : {"last", "four"} or tuple of int
         ``"last"``: the last layer after its LayerNorm, right for most things. ``"four"`` or 0-based blocks: these layers, each
         dimension standardised by :mod:`~napari_dinov3.backbones.calibration`, one after the other; helps with textures.
+    scale : {1, 2, 4}, optional
+        Enlarge tiles this many times; by default what the stride and the shifts ask for.
     shifts : {1, 2, 4}
         Average over this many sub-patch shifts along each axis (cost grows by its square). What of the finer stride is not
         made by shifts is made by enlarging the tile.
@@ -83,6 +84,7 @@ class DINOv3:
         weights: str | Path | None = None,
         source: Source = "auto",
         layers: Layers = "last",
+        scale: int | None = None,
         shifts: int = 1,
         flips: Flips = "none",
         device: str = "auto",
@@ -91,16 +93,17 @@ class DINOv3:
     ) -> None:
         spec = spec_of(facts.name)
         self.facts = facts
-        self.stride = stride or facts.stride
+        self.stride = stride_of(facts, stride, BackboneOptions(scale=scale, shifts=shifts))
         self.halo = 0
-        self._scale = _scale_of(facts, self.stride, shifts)
+        self._scale = scale_of(facts, self.stride, shifts)
         self._shifts = shifts
         self._flips = _checked_flips(flips)
         self._layers = _checked_layers(spec, facts, layers)
         self._batch_limit = batch_size
         self._path = require_weights(spec, weights, source=source)
         self._identity = identify(self._path, spec)
-        self._device, self._precision = check_choice(device, precision)
+        self._device, self.precision = check_choice(device, precision)
+        self._how = {"layers": layers if isinstance(layers, str) else list(layers), "flips": flips}
         self._network: Network | None = None
         self._scaling: tuple[calibration.Scaling, ...] | None = None
         self.spec = spec
@@ -116,13 +119,13 @@ class DINOv3:
         """The network, loaded when first needed: a map that is stored already needs none."""
         if self._network is None:
             device = choose_device(self._device)
-            precision = choose_precision(device, self._precision)
+            precision = choose_precision(device, self.precision)
             self._network = _load(self.spec, self._path, self._identity, device, precision)
         return self._network
 
     @property
-    def provenance(self) -> Mapping[str, str]:
-        """Where the numbers come from: weights file, its SHA-256, format, device and precision."""
+    def provenance(self) -> Mapping[str, Any]:
+        """Where the numbers come from: weights file, its SHA-256, format, options, device and precision."""
         who = self._identity
         return {
             "weights": self._path.name,
@@ -131,6 +134,9 @@ class DINOv3:
             "fingerprint": who.fingerprint,
             "device": self.network.device,
             "precision": self.network.precision,
+            "scale": self._scale,
+            "shifts": self._shifts,
+            **self._how,
         }
 
     @property
@@ -287,18 +293,6 @@ def _mean(tensors: list[Tensor]) -> Tensor:
     for tensor in tensors[1:]:
         total = total + tensor
     return total / len(tensors)
-
-
-def _scale_of(facts: BackboneFacts, stride: int, shifts: int) -> int:
-    if shifts not in (1, 2, 4):
-        raise InputError(f"shifts={shifts}", "1, 2 or 4 along each axis", "Choose one of these")
-    if stride not in facts.strides or facts.stride % (stride * shifts):
-        raise InputError(
-            f"stride={stride} with shifts={shifts} for {facts.name}",
-            f"a stride of {', '.join(map(str, facts.strides))}, made by shifts and enlarging together",
-            f"With shifts={shifts} choose a stride of {facts.stride // max(1, shifts)} or less, or fewer shifts",
-        )
-    return facts.stride // (stride * shifts)
 
 
 def _checked_flips(flips: str) -> tuple[tuple[int, ...], ...]:

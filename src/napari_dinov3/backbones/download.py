@@ -23,17 +23,19 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from napari_dinov3.backbones.dinov3_models import LICENCE, LICENCE_URL, ModelSpec, spec_of
-from napari_dinov3.backbones.sources import download_folder
+from napari_dinov3.backbones.sources import Repository, download_folder
 from napari_dinov3.errors import InputError, MissingDependencyError
 from napari_dinov3.progress import Job, Progress, collect
-
-Repository = Literal["mirror", "meta"]
 
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _BLOCK = 1 << 20
 _TIMEOUT_SECONDS = 30.0
 _SPARE_BYTES = 100_000_000  # left free on the disk
 _GO_ON = "Run the download again: it goes on where it stopped"
+
+
+class _RefusedError(InputError):
+    """A repository that answers, and does not give the weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ class DownloadPlan:
 def plan_download(
     name: str,
     *,
-    source: Repository = "mirror",
+    source: Repository | Literal["auto"] = "auto",
     token: str | None = None,
     endpoint: str | None = None,
     folder: str | Path | None = None,
@@ -90,8 +92,9 @@ def plan_download(
     ----------
     name : str
         Registry name of a DINOv3 network.
-    source : {"mirror", "meta"}
-        The ungated mirror (the same weights), or Meta's repository, which needs a token and granted access.
+    source : {"auto", "mirror", "meta"}
+        The ungated mirror (the same weights), or Meta's repository, which needs a token and granted access; ``"auto"``: the
+        mirror, or Meta's where the mirror does not give them.
     token : str, optional
         Hugging Face token; by default the one that ``hf auth login`` has kept.
     endpoint : str, optional
@@ -106,9 +109,14 @@ def plan_download(
     MissingDependencyError
         If huggingface_hub is not installed.
     """
+    if source == "auto":
+        try:
+            return plan_download(name, source="mirror", token=token, endpoint=endpoint, folder=folder)
+        except _RefusedError:
+            return plan_download(name, source="meta", token=token, endpoint=endpoint, folder=folder)
     spec = spec_of(name)
     repository = {"mirror": spec.mirror, "meta": spec.meta_repo}[source]
-    where = download_folder(spec) if folder is None else Path(folder).expanduser()
+    where = download_folder(spec, source) if folder is None else Path(folder).expanduser()
     index = _metadata(repository, _INDEX, token, endpoint, absent_is_none=True)
     if index is None:
         single = _metadata(repository, _SINGLE, token, endpoint)
@@ -134,7 +142,7 @@ def download(name: str, **options: Any) -> Path:
 def download_steps(
     name: str,
     *,
-    source: Repository = "mirror",
+    source: Repository | Literal["auto"] = "auto",
     token: str | None = None,
     endpoint: str | None = None,
     folder: str | Path | None = None,
@@ -302,19 +310,19 @@ def _network_errors(repository: str) -> Iterator[None]:
     except InputError:
         raise
     except errors.LocalTokenNotFoundError as error:
-        raise InputError(
+        raise _RefusedError(
             f"{repository} needs a Hugging Face token, and none is kept on this computer",
             "a token",
             f"Make one at https://huggingface.co/settings/tokens and run: hf auth login; {mirror}",
         ) from error
     except errors.GatedRepoError as error:
-        raise InputError(
+        raise _RefusedError(
             f"Access to {repository} is not granted",
             "an account that Meta has let in, and its token",
             f"Log in at {page}, accept the licence and wait for the answer; {mirror}",
         ) from error
     except (errors.RepositoryNotFoundError, errors.EntryNotFoundError) as error:
-        raise InputError(
+        raise _RefusedError(
             f"{repository} does not show these weights to this account",
             "a repository that is public, or a token with access to it",
             f"Look at {page} and run: hf auth login; {mirror}",

@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from napari_dinov3.backbones.base import Backbone, BackboneFacts
 from napari_dinov3.backbones.dinov3_models import NEEDS, all_facts, spec_of
-from napari_dinov3.backbones.sources import best_present, find_weights
+from napari_dinov3.backbones.options import check_offered, split_options, stride_of
+from napari_dinov3.backbones.sources import Source, best_present, find_weights
 from napari_dinov3.errors import InputError, MissingDependencyError
 
 _PLACEHOLDER = "reference experiments and tests; carries no meaning beyond the pixels"
@@ -88,13 +90,15 @@ class Readiness:
     message: str
 
 
-def readiness(name: str) -> Readiness:
+def readiness(name: str, *, weights: str | Path | None = None, source: Source = "auto") -> Readiness:
     """Tell whether a backbone is ready, without loading it.
 
     Parameters
     ----------
     name : str
         Registry name.
+    weights, source
+        As in :class:`~napari_dinov3.backbones.options.BackboneOptions`.
     """
     facts = backbone_facts(name)
     missing = _missing(facts.needs)
@@ -102,7 +106,10 @@ def readiness(name: str) -> Readiness:
         return Readiness(False, f'{", ".join(missing)} missing: pip install "napari-dinov3[dinov3]"')
     if facts.kind != "dinov3":
         return Readiness(True, "ready")
-    found = find_weights(spec_of(name))
+    if weights is not None:
+        path = Path(weights).expanduser()
+        return Readiness(path.exists(), f"ready: weights in {path}" if path.exists() else f"there is nothing at {path}")
+    found = find_weights(spec_of(name), source=source)
     if found is None:
         return Readiness(False, f"weights to download: {facts.download_mb:,.0f} MB")
     return Readiness(True, f"ready: weights in {found.path}")
@@ -144,22 +151,19 @@ def load_backbone(name: str, *, stride: int | None = None, **options: Any) -> Ba
     stride : int, optional
         Pixels between patch centres, out of the backbone's own list; its default otherwise.
     **options
-        Passed to the backbone's class.
+        Of :class:`~napari_dinov3.backbones.options.BackboneOptions`, and passed to the backbone's class.
 
     Raises
     ------
     InputError
-        For an unknown name or a stride that is not on offer.
+        For an unknown name, or a stride or options that are not on offer.
     MissingDependencyError
         If an optional package is missing.
     """
     facts = backbone_facts(choose_backbone(name)[0])
-    if stride is not None and stride not in facts.strides:
-        raise InputError(
-            f"stride={stride} for backbone {facts.name!r}",
-            f"one of {', '.join(map(str, facts.strides))}",
-            "Choose one of these strides, or another backbone",
-        )
+    chosen, _ = split_options(options)
+    check_offered(facts, chosen)
+    stride = stride_of(facts, stride, chosen)
     missing = _missing(facts.needs)
     if missing:
         raise MissingDependencyError(
@@ -169,5 +173,5 @@ def load_backbone(name: str, *, stride: int | None = None, **options: Any) -> Ba
         )
     module, _, attribute = facts.factory.partition(":")
     factory = getattr(importlib.import_module(module), attribute)
-    built: Backbone = factory(facts, stride=stride or facts.stride, **options)
+    built: Backbone = factory(facts, stride=stride, **options)
     return built

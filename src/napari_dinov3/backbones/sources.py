@@ -1,22 +1,24 @@
 """Find a network's weights on this computer; never reach for the network.
 
-Order: what the user points at; the folders in ``NAPARI_DINOV3_WEIGHTS``; this package's own downloads; the local Hugging Face
-cache (the ungated mirror's and Meta's repositories alike); Meta's files in PyTorch's hub cache. Neither torch nor
-huggingface_hub is needed to look.
+Order, where the user does not choose one source: a file or folder of the user's own (pointed at; in the folders of
+``NAPARI_DINOV3_WEIGHTS``; Meta's files in PyTorch's hub cache), the local Hugging Face cache, what was downloaded from the
+ungated mirror, what was downloaded from Meta's gated repositories. Neither torch nor huggingface_hub is needed to look.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from napari_dinov3.backbones.dinov3_models import LICENCE, SPECS, ModelSpec
 from napari_dinov3.errors import InputError
 
-Source = Literal["auto", "folder", "download", "cache", "torch-hub"]
+Source = Literal["auto", "folder", "cache", "mirror", "meta"]
+Repository = Literal["mirror", "meta"]
 WEIGHTS_VARIABLE = "NAPARI_DINOV3_WEIGHTS"
 CACHE_VARIABLE = "NAPARI_DINOV3_CACHE"
 
@@ -57,9 +59,9 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "napari-dinov3"
 
 
-def download_folder(spec: ModelSpec) -> Path:
-    """Folder that this package downloads a network to."""
-    return cache_folder() / "weights" / spec.name
+def download_folder(spec: ModelSpec, repository: Repository = "mirror") -> Path:
+    """Folder that this package downloads a network to; each repository has its own, since their formats differ."""
+    return cache_folder() / "weights" / (spec.name if repository == "mirror" else f"{spec.name}-{repository}")
 
 
 def find_weights(spec: ModelSpec, *, source: Source = "auto") -> Found | None:
@@ -77,10 +79,19 @@ def find_weights(spec: ModelSpec, *, source: Source = "auto") -> Found | None:
     found : Found or None
         The first complete set of files; their content is checked only when they are loaded.
     """
-    places = {"folder": _in_user_folders, "download": _in_downloads, "cache": _in_hugging_face_cache, "torch-hub": _in_torch_hub}
-    for name, look in places.items():
-        if source in ("auto", name) and (path := look(spec)) is not None:
-            return Found(path, name)  # type: ignore[arg-type]
+    places: tuple[tuple[Source, Callable[[], Path | None]], ...] = (
+        ("folder", lambda: _in_user_folders(spec) or _in_torch_hub(spec)),
+        ("cache", lambda: _in_hugging_face_cache(spec, (spec.mirror, spec.meta_repo))),
+        ("mirror", lambda: _downloaded(spec, "mirror")),
+        ("meta", lambda: _downloaded(spec, "meta")),
+    )
+    for name, look in places:
+        if source in ("auto", name) and (path := look()) is not None:
+            return Found(path, name)
+    # a repository that was asked for by name may also lie in the Hugging Face cache
+    if source in ("mirror", "meta"):
+        path = _in_hugging_face_cache(spec, (spec.mirror if source == "mirror" else spec.meta_repo,))
+        return None if path is None else Found(path, source)
     return None
 
 
@@ -101,15 +112,19 @@ def require_weights(spec: ModelSpec, weights: str | Path | None = None, *, sourc
     InputError
         If there are none.
     """
+    if source not in get_args(Source):
+        raise InputError(f"source={source!r}", f"one of {', '.join(get_args(Source))}", "Choose one of these")
     if weights is not None:
         return Path(weights).expanduser()
     found = find_weights(spec, source=source)
     if found is None:
+        where = "" if source == "auto" else f" (source={source!r})"
+        chosen = f" --source {source}" if source in ("mirror", "meta") else ""
         raise InputError(
-            f"The weights of {spec.label} are not on this computer",
+            f"The weights of {spec.label} are not on this computer{where}",
             f"a file or folder given as weights=..., a folder named in {WEIGHTS_VARIABLE}, or a download of "
             f"{spec.megabytes:,.0f} MB under the {LICENCE}",
-            f"Run: napari-dinov3 download {spec.name}; without a network choose backbone='filter-bank'",
+            f"Run: napari-dinov3 download {spec.name}{chosen}; without a network choose backbone='filter-bank'",
         )
     return found.path
 
@@ -155,16 +170,16 @@ def _in_user_folders(spec: ModelSpec) -> Path | None:
     return None
 
 
-def _in_downloads(spec: ModelSpec) -> Path | None:
-    folder = download_folder(spec)
+def _downloaded(spec: ModelSpec, repository: Repository) -> Path | None:
+    folder = download_folder(spec, repository)
     return folder if _is_complete(folder) else None
 
 
-def _in_hugging_face_cache(spec: ModelSpec) -> Path | None:
+def _in_hugging_face_cache(spec: ModelSpec, repositories: tuple[str, ...]) -> Path | None:
     """Look in ``models--owner--name/snapshots``, the documented layout of the cache; the main revision first."""
     home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "huggingface"
     hub = Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub").expanduser()
-    for repository in (spec.mirror, spec.meta_repo):
+    for repository in repositories:
         folder = hub / f"models--{repository.replace('/', '--')}"
         snapshots = sorted(folder.glob("snapshots/*"), key=lambda path: path.stat().st_mtime, reverse=True)
         main = folder / "refs" / "main"

@@ -12,9 +12,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="such as dinov3-vits16plus; see `napari-dinov3 backbones`")
     parser.add_argument(
         "--source",
-        choices=("mirror", "meta"),
-        default="mirror",
-        help="the ungated mirror, or Meta's repository, which needs a token and granted access",
+        choices=("auto", "mirror", "meta"),
+        default="auto",
+        help="the ungated mirror, or Meta's repository, which needs a token and granted access; auto: the first to give them",
     )
     parser.add_argument("--folder", help="where to put the files; by default where they are found again")
 

@@ -10,12 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from napari_dinov3.backbones.base import Backbone
+from napari_dinov3.backbones.options import split_options
 from napari_dinov3.backbones.registry import choose_backbone, load_backbone
 from napari_dinov3.errors import InputError
 from napari_dinov3.features.embedding import Layout, batch_size_of, embed_group, groups_of, plan
@@ -25,6 +26,8 @@ from napari_dinov3.features.stored_map import StoredMap, open_map
 from napari_dinov3.image import Planes, as_planes
 from napari_dinov3.normalize import Normalization, estimate_normalization
 from napari_dinov3.progress import Job, Progress, collect
+
+Colours = Literal["own", "neighbours"]
 
 
 def extract(image: Any, *, backbone: str | Backbone = "auto", client: Any = None, **options: Any) -> FeatureMap:
@@ -71,7 +74,7 @@ def extract_steps(
     memory_gb: float = 2.0,
     folder: str | Path | None = None,
     cache: FeatureStore | str | Path | None = None,
-    **image_options: Any,
+    **more: Any,
 ) -> Job[FeatureMap]:
     """Compute features step by step; see :func:`extract`.
 
@@ -97,8 +100,10 @@ def extract_steps(
         Keep the map in this store between runs, and take it, or as much of it as there is, from there: ``"user"`` is the
         user's own, see :class:`~napari_dinov3.features.store.FeatureStore`. Worth it where a plane takes longer to compute
         than to read twice.
-    **image_options
-        Of :func:`napari_dinov3.as_planes`: axes, rgb, channel, spacing, units, level, region, name.
+    **more
+        Of a network, see :class:`~napari_dinov3.backbones.options.BackboneOptions`: scale, layers, shifts, flips, device,
+        precision, weights, source. Of the image, see :func:`napari_dinov3.as_planes`: axes, rgb, channel, spacing, units, level,
+        region, name. And ``colours="neighbours"``, which takes three neighbouring planes of a grey stack as the colours of one.
 
     Yields
     ------
@@ -113,7 +118,7 @@ def extract_steps(
         tile_size=tile_size,
         batch_size=batch_size,
         memory_gb=memory_gb,
-        **image_options,
+        **more,
     )
     if folder is None and cache is None:
         return (yield from _into_memory(run))
@@ -132,6 +137,7 @@ class Extraction:
     layout: Layout
     memory_gb: float
     batch_size: int | None
+    colours: Colours = "own"
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -146,6 +152,8 @@ class Extraction:
             "stride": self.model.stride,
             "window": [self.window.low, self.window.high],
             "tile": [self.layout.tile_size, getattr(self.model, "overlap", 0.0)],
+            # asked for by name; "auto" means that any will do, so that a map made on one computer is found again on another
+            **({} if (precision := getattr(self.model, "precision", "auto")) == "auto" else {"precision": precision}),
         }
 
 
@@ -158,18 +166,36 @@ def prepare_steps(
     tile_size: int | None = None,
     batch_size: int | None = None,
     memory_gb: float = 2.0,
-    **image_options: Any,
+    colours: Colours = "own",
+    **more: Any,
 ) -> Job[Extraction]:
     """Settle backbone, tiles and intensity window; the parameters are those of :func:`extract_steps`."""
-    planes = as_planes(image, **image_options)
+    network, image_options = split_options(more)
+    planes = _in_colours(as_planes(image, **image_options), colours)
+    if not isinstance(backbone, str) and network.given():
+        raise InputError(
+            f"{', '.join(network.given())} beside a backbone that is built already",
+            "these options where it is built",
+            "Give the backbone's name here, or the options to load_backbone()",
+        )
     chosen, reason = choose_backbone(backbone) if isinstance(backbone, str) else (backbone.facts.name, "given as an object")
-    model = load_backbone(chosen, stride=stride) if isinstance(backbone, str) else backbone
+    model = load_backbone(chosen, stride=stride, **network.given()) if isinstance(backbone, str) else backbone
     if batch_size is not None and batch_size < 1:
         raise InputError(f"batch_size={batch_size}", "at least 1", "Leave it out to choose by memory")
     layout = plan(planes, model, tile_size=tile_size, memory_gb=memory_gb)
     yield Progress(0, layout.steps, f"{chosen} ({reason})")
     window = estimate_normalization(planes, percentiles)
-    return Extraction(planes, model, reason, window, percentiles, layout, memory_gb, batch_size)
+    return Extraction(planes, model, reason, window, percentiles, layout, memory_gb, batch_size, colours)
+
+
+def _in_colours(planes: Planes, colours: Colours) -> Planes:
+    if colours not in get_args(Colours):
+        raise InputError(f"colours={colours!r}", f"one of {', '.join(get_args(Colours))}", "Choose one of these")
+    if colours == "own":
+        return planes
+    from napari_dinov3.features.neighbours import neighbours_as_colours
+
+    return neighbours_as_colours(planes)
 
 
 def _into_memory(run: Extraction) -> Job[FeatureMap]:
@@ -262,6 +288,8 @@ def how_it_was_made(run: Extraction, precision: str) -> dict[str, Any]:
         "precision": precision,
         "reason": run.reason,
         "percentiles": list(run.percentiles),
+        "tile_size": run.layout.tile_size,
+        "colours": run.colours,
         **({"network": dict(model.provenance)} if hasattr(model, "provenance") else {}),
     }
 

@@ -117,7 +117,9 @@ def for_matching(features: FeatureMap, model: Backbone, *, components: int = COM
     """
     if model.facts.kind != "dinov3" or "convnext" in model.facts.name:
         return features
-    return remove_position(features, position_basis(model, features.image_shape, components=components))
+    # tiles of the size the map was made with: the code is relative to the tile
+    tile_size = features.provenance.get("tile_size")
+    return remove_position(features, position_basis(model, features.image_shape, components=components, tile_size=tile_size))
 
 
 def _measure(model: Backbone, image_shape: tuple[int, int], components: int, tile_size: int | None) -> FloatArray:
