@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from napari_dinov3.progress import Job
-from napari_dinov3.recipe.task_config import PLANES, TaskConfig
+from napari_dinov3.recipe.task_config import TaskConfig
+
+_PLANES = ("axes", "rgb", "channel", "level")  # labels are of the whole image, so no region
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,8 +58,8 @@ class CompareConfig(TaskConfig):
         from napari_dinov3.image import as_planes
 
         image, labels = inputs
-        how = {name: getattr(self, name) for name in PLANES}
-        options = {name: value for name, value in self.options().items() if name not in PLANES}
+        how = {name: getattr(self, name) for name in _PLANES}
+        options = {name: value for name, value in self.options().items() if name not in _PLANES}
         return (yield from compare_backbones_steps(as_planes(image, **how), labels, **options))
 
     def _expression(self, names: tuple[str, ...]) -> str:
