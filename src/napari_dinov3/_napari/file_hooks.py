@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_dinov3._napari.open_file import LayerData, file_layers
+from napari_dinov3 import io
+from napari_dinov3._napari.file_options import LayerData
+from napari_dinov3._napari.open_file import file_layers
 from napari_dinov3._napari.provenance import KEY
 from napari_dinov3.errors import InputError
-from napari_dinov3.io import read, write
 from napari_dinov3.io.image_file import Kind
+from napari_dinov3.io.layouts import find_layout
 from napari_dinov3.io.units import unit_name
 
 
@@ -38,15 +40,16 @@ def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerD
     if not isinstance(path, str):
         return None
     try:
-        read(path)
+        opened = io.read_layers(path)
     except InputError:
-        return None if Path(path).is_dir() else read_layers  # which fails again, and so says why in napari
-    return read_layers
+        known = Path(path).is_dir() and find_layout(Path(path)) is None
+        return None if known else read_layers  # which fails again, and so says why in napari
+    return lambda _: file_layers(opened)
 
 
 def read_layers(path: str | list[str]) -> list[LayerData]:
-    """Open a file or folder as layers: one, or one a channel."""
-    return file_layers(read(path if isinstance(path, str) else path[0]))
+    """Open a file, a folder or a data set as layers."""
+    return file_layers(io.read_layers(path if isinstance(path, str) else path[0]))
 
 
 def write_image(path: str, data: Any, attributes: Mapping[str, Any]) -> list[str]:
@@ -94,7 +97,7 @@ def _write(path: str, data: Any, attributes: Mapping[str, Any], kind: Kind) -> P
         placement=matrix[np.ix_(keep, keep)],
     )
     record = (attributes.get("metadata") or {}).get(KEY)
-    return write(path, image, name=image.name, provenance=record if isinstance(record, Mapping) else None, overwrite=True)
+    return io.write(path, image, name=image.name, provenance=record if isinstance(record, Mapping) else None, overwrite=True)
 
 
 def _axes(labels: Sequence[str], ndim: int) -> str:

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from napari_dinov3._napari.provenance import KEY, provenance
-from napari_dinov3.io import read
+from napari_dinov3._napari.file_options import LayerData, legend_options, placed, vector_layer
+from napari_dinov3._napari.provenance import provenance
+from napari_dinov3.io import read_layers
 from napari_dinov3.io.image_file import ImageFile
+from napari_dinov3.io.layers import Record
+from napari_dinov3.io.vectors import VectorFile
 from napari_dinov3.progress import Job, Progress
 from napari_dinov3.synthetic import MODALITIES, Sample
 
-LayerData = tuple[Any, dict[str, Any], str]
-"""Data, keywords and layer type, as napari's readers and sample providers give them."""
 
-
-def open_steps(path: str | Path) -> Job[ImageFile]:
-    """Open a file or a folder of slices; pixels are read later."""
+def open_steps(path: str | Path) -> Job[tuple[Record, ...]]:
+    """Open a file, a folder of slices or a data set; pixels are read later."""
     yield Progress(0, 1, f"opening {Path(path).name}")
-    return read(path)
+    return read_layers(path)
 
 
-def calibrated(image: ImageFile, *, plane: float, row: float, col: float, unit: str) -> ImageFile:
+def calibrated(image: Record, *, plane: float, row: float, col: float, unit: str) -> Record:
     """Give a file that does not say how large its pixels are the spacing its user knows.
 
     Parameters
     ----------
-    image : ImageFile
+    image : ImageFile or VectorFile
         One that states a unit for its rows, columns or planes is given back as it is.
     plane, row, col : float
         Distances between neighbouring planes, rows and columns.
@@ -35,22 +36,31 @@ def calibrated(image: ImageFile, *, plane: float, row: float, col: float, unit: 
         Of all three; ``"pixel"`` leaves the file uncalibrated, at 1.
     """
     lengths = {"z": plane, "y": row, "x": col}
-    stated = [axis for axis, name in zip(image.space, image.units, strict=True) if axis in lengths and name != "pixel"]
+    space = image.space if isinstance(image, ImageFile) else image.axes
+    stated = [axis for axis, name in zip(space, image.units, strict=True) if axis in lengths and name != "pixel"]
     if stated or unit == "pixel" or image.placement is not None:
         return image
-    spacing = tuple(lengths.get(axis, old) for axis, old in zip(image.space, image.spacing, strict=True))
-    units = tuple(unit if axis in lengths else old for axis, old in zip(image.space, image.units, strict=True))
+    spacing = tuple(lengths.get(axis, old) for axis, old in zip(space, image.spacing, strict=True))
+    units = tuple(unit if axis in lengths else old for axis, old in zip(space, image.units, strict=True))
     return replace(image, spacing=spacing, units=units)
 
 
-def file_layers(image: ImageFile) -> list[LayerData]:
-    """Turn an opened file into layers: one, or one a channel.
+def file_layers(opened: Record | Iterable[Record]) -> list[LayerData]:
+    """Turn what a file holds into layers: one, or one a channel, for each image; one for points, lines, outlines, tracks.
 
     Parameters
     ----------
-    image : ImageFile
-        From :func:`napari_dinov3.read`.
+    opened : ImageFile, VectorFile or several of them
+        From :func:`napari_dinov3.read` or :func:`napari_dinov3.read_layers`.
     """
+    if isinstance(opened, ImageFile):
+        return _image_layers(opened)
+    if isinstance(opened, VectorFile):
+        return [vector_layer(opened)]
+    return [layer for record in opened for layer in file_layers(record)]
+
+
+def _image_layers(image: ImageFile) -> list[LayerData]:
     if "c" in image.axes and image.shape[image.axes.index("c")] > 1:
         names = image.channel_names or tuple(f"channel {i}" for i in range(image.shape[image.axes.index("c")]))
         return [_file_layer(image.select(c=index), f"{image.name} {name}") for index, name in enumerate(names)]
@@ -59,14 +69,9 @@ def file_layers(image: ImageFile) -> list[LayerData]:
 
 def _file_layer(image: ImageFile, name: str) -> LayerData:
     data = list(image.levels) if len(image.levels) > 1 else image.data
-    record = {KEY: {"task": "read", "path": str(image.path), **dict(image.facts)}}
-    options: dict[str, Any] = {"name": name, "units": image.units, "axis_labels": tuple(image.space), "metadata": record}
-    if image.placement is None:
-        options["scale"] = image.spacing
-    else:
-        options["affine"] = image.placement
+    options: dict[str, Any] = {"name": name, **placed(image, image.space)}
     if image.kind == "labels":
-        return data, options, "labels"
+        return data, options | legend_options(image.legend), "labels"
     options |= {"rgb": image.rgb, "multiscale": len(image.levels) > 1}
     if image.contrast_limits is not None:
         options["contrast_limits"] = image.contrast_limits

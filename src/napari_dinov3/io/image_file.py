@@ -18,6 +18,7 @@ import numpy.typing as npt
 from napari_dinov3.errors import InputError
 from napari_dinov3.geometry import Matrix, affine
 from napari_dinov3.image import Planes, as_planes
+from napari_dinov3.io.legend import Legend
 
 Kind = Literal["image", "labels"]
 
@@ -48,6 +49,8 @@ class ImageFile:
         ``world_from_pixel`` on the axes of `space`, where it is more than the spacing.
     facts : mapping
         Format, compression and what else the file says; JSON-able.
+    legend : mapping
+        Of labels: the name and colour of each id, where they are known.
     """
 
     levels: tuple[Any, ...] = field(repr=False)
@@ -61,6 +64,7 @@ class ImageFile:
     contrast_limits: tuple[float, float] | None = None
     placement: Matrix | None = field(default=None, repr=False)
     facts: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), repr=False)
+    legend: Legend = field(default_factory=lambda: MappingProxyType({}), repr=False)
 
     def __post_init__(self) -> None:
         if len(self.axes) != len(self.shape) or len(self.spacing) != len(self.space) or len(self.units) != len(self.space):

@@ -13,7 +13,7 @@ from napari_dinov3.io.image_file import ImageFile, Kind
 from napari_dinov3.io.units import PIXEL, chosen_spacing, chosen_unit
 
 _NUMPY = (".npy", ".npz")
-_VOLUMES = (".nii", ".nii.gz", ".nrrd", ".nhdr")
+_VOLUMES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 _HDF5 = (".h5", ".hdf5", ".hdf")
 
 
@@ -34,11 +34,13 @@ def read(
     ----------
     path : path-like
         TIFF (OME, ImageJ, BigTIFF, pyramids), PNG, JPEG, BMP, ``.npy``, ``.npz``, or a folder of numbered slices; with
-        optional packages NIfTI, HDF5, NRRD and OME-Zarr.
+        optional packages NIfTI, HDF5, NRRD, MetaImage and OME-Zarr. Of a data set's own layout, the image; see
+        :func:`napari_dinov3.read_layers` for all of it.
     series : int
         Which image, where a TIFF file holds several.
     dataset : str, optional
-        Which data set of an HDF5 file, or folder of an OME-Zarr image, such as ``"volumes/labels/neuron_ids"``.
+        Which data set of an HDF5 file, or folder of an OME-Zarr image, such as ``"volumes/labels/neuron_ids"``; of a data
+        set that lies in a folder, the image whose name ends so, such as ``"T2w"``.
     axes : str, optional
         One letter an array axis out of ``t z c y x s``, where the file does not say or is wrong.
     spacing : float or floats, optional
@@ -84,8 +86,13 @@ def read(
 
 def _open(path: Path, series: int, dataset: str | None, stack_axis: Literal["z", "t"]) -> ImageFile:
     from napari_dinov3.io import raster, slices, tiff
+    from napari_dinov3.io.layouts import find_layout
 
     suffix = path.suffix.lower()
+    # other files and OME-Zarr know themselves which image is meant, and their `dataset` counts
+    layout = find_layout(path) if (path.is_dir() and suffix != ".zarr") or suffix in (".swc", ".geojson", ".nrrd") else None
+    if layout is not None:
+        return _image_of(layout.read(path), layout.name, dataset, path)
     if path.is_dir():
         if suffix == ".zarr" or any((path / name).is_file() for name in (".zattrs", ".zgroup", "zarr.json")):
             from napari_dinov3.io.feature_store import holds_features
@@ -109,17 +116,32 @@ def _open(path: Path, series: int, dataset: str | None, stack_axis: Literal["z",
         return _open_volume(path, dataset)
     raise InputError(
         f"{path.name} ends in {suffix or 'nothing'}",
-        "TIFF, PNG, JPEG, BMP, NumPy, NIfTI, NRRD, HDF5, OME-Zarr or a folder of slices",
+        "TIFF, PNG, JPEG, BMP, NumPy, NIfTI, NRRD, MetaImage, HDF5, OME-Zarr, a folder of slices or a data set's own layout",
         "Save it in one of these formats, for example as TIFF with Fiji",
     )
 
 
+def _image_of(records: Sequence[Any], layout: str, dataset: str | None, path: Path) -> ImageFile:
+    """Choose one image of a data set: by the end of its name, else the first."""
+    images = [record for record in records if isinstance(record, ImageFile)]
+    chosen = [image for image in images if dataset is None or image.name.endswith(dataset)]
+    if not chosen:
+        raise InputError(
+            f"{path.name} ({layout}) holds {len(images)} images" + (f", none called {dataset!r}" if dataset else ""),
+            f"one of: {', '.join(image.name for image in images)}" if images else "at least one",
+            "Choose one with dataset=..., or open all of it with napari_dinov3.read_layers",
+        )
+    return chosen[0]
+
+
 def _open_volume(path: Path, dataset: str | None) -> ImageFile:
-    from napari_dinov3.io import hdf5, nifti, nrrd
+    from napari_dinov3.io import hdf5, metaimage, nifti, nrrd
 
     name = path.name.lower()
     if name.endswith(_HDF5):
         return hdf5.read_hdf5(path, dataset=dataset)
+    if name.endswith(metaimage.EXTENSIONS):
+        return metaimage.read_metaimage(path)
     return nrrd.read_nrrd(path) if name.endswith((".nrrd", ".nhdr")) else nifti.read_nifti(path)
 
 

@@ -77,7 +77,7 @@ def read_tiff(path: Path, *, series: int = 0) -> ImageFile:
     levels = tuple(
         _arranged(_lazy(path, series, number, shape, frame), order, drop)[single] for number, (shape, frame) in enumerate(shapes)
     )
-    name = path.name.split(".")[0]
+    name = re.sub(r"(\.ome)?\.[^.]*$", "", path.name, flags=re.IGNORECASE)
     return ImageFile(levels=levels, axes=axes, name=name, path=path, facts=MappingProxyType(facts), **described)
 
 

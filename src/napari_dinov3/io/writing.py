@@ -16,7 +16,7 @@ import numpy as np
 from napari_dinov3.errors import InputError
 from napari_dinov3.features.feature_map import FeatureMap
 from napari_dinov3.geometry import affine
-from napari_dinov3.io import feature_store, nifti, ome_tiff, ome_zarr, plain_files, tables
+from napari_dinov3.io import feature_store, nifti, ome_tiff, ome_zarr, plain_files, regions, tables
 from napari_dinov3.io.atomic import check_target
 from napari_dinov3.io.image_file import ImageFile, Kind
 from napari_dinov3.io.image_to_write import ImageToWrite
@@ -31,6 +31,7 @@ _IMAGES: dict[str, Callable[..., Job[None]]] = {
     ".nii": nifti.write_nifti_steps,
     ".nii.gz": nifti.write_nifti_steps,
     ".zarr": ome_zarr.write_ome_zarr_steps,
+    ".geojson": regions.write_geojson_steps,
 }
 _TABLES = (".csv", ".json")
 
@@ -117,7 +118,7 @@ def write_steps(
     suffix = ".nii.gz" if target.name.lower().endswith(".nii.gz") else target.suffix.lower()
     if suffix in _TABLES:
         yield Progress(0, 1, f"Write {target.name}")
-        tables.write_table(target, data, overwrite=overwrite)
+        tables.write_table(target, data, provenance=provenance, overwrite=overwrite)
         yield Progress(1, 1, f"Write {target.name}")
         return target
     if suffix == ".zarr" and isinstance(data, FeatureMap):

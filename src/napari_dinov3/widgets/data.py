@@ -10,8 +10,9 @@ from qtpy.QtWidgets import QFileDialog, QPushButton
 
 from napari_dinov3._napari import open_file, script
 from napari_dinov3._napari.compat import unwrap
+from napari_dinov3._napari.file_options import LayerData
 from napari_dinov3._napari.layers import free_name
-from napari_dinov3.io.image_file import ImageFile
+from napari_dinov3.io.layers import Record
 from napari_dinov3.progress import Job
 from napari_dinov3.synthetic import MODALITIES, Sample
 from napari_dinov3.widgets.form import Choice, Form, Number, wrapped_label
@@ -136,12 +137,13 @@ class DataPanel(TaskPanel):
         if path:
             self.start(open_file.open_steps(path), f"Opening {Path(path).name}", self._show_file)
 
-    def _show_file(self, image: ImageFile) -> str:
-        image = open_file.calibrated(image, **self.calibration.value())
-        bare = "" if set(image.units) - {"pixel"} else " The file does not say how large its pixels are; see Pixel size."
-        return self._add(open_file.file_layers(image)) + bare
+    def _show_file(self, opened: tuple[Record, ...]) -> str:
+        records = [open_file.calibrated(record, **self.calibration.value()) for record in opened]
+        stated = any(set(record.units) - {"pixel"} for record in records)
+        bare = "" if stated else " The file does not say how large its pixels are; see Pixel size."
+        return self._add(open_file.file_layers(records)) + bare
 
-    def _add(self, layers: list[open_file.LayerData]) -> str:
+    def _add(self, layers: list[LayerData]) -> str:
         names = []
         for data, options, kind in layers:
             name = free_name(self.viewer.layers, options["name"])
