@@ -3,16 +3,15 @@
 import numpy as np
 import pytest
 
-from napari_dinov3.errors import FileFormatError, InputError
+from napari_dinov3.errors import FileFormatError, InputError, MissingDependencyError
 from napari_dinov3.evaluate.corloc import (
-    TauSweep,
     Truth,
     box_iou,
     mask_iou,
     read_voc_boxes,
     score_discovery,
-    tau_sweep_steps,
 )
+from napari_dinov3.evaluate.tau_sweep import TauSweep, tau_sweep_steps
 from napari_dinov3.features.feature_map import FeatureMap
 from napari_dinov3.progress import collect
 
@@ -87,6 +86,37 @@ def test_masks_are_scored_where_known():
     assert score.mean_mask_iou == 0.5
 
 
+def test_objects_are_matched_by_their_masks():
+    known = np.zeros((10, 12), int)
+    known[1:5, 1:5], known[6:9, 6:10] = 40, 7
+    found = np.zeros((10, 12), bool)
+    found[1:5, 1:4] = True  # IoU 12 / 16
+    found[9, 0] = True
+    truth = Truth.from_labels(known)
+    score = score_discovery([truth.boxes], [truth], masks=[found])
+    assert (score.mask_precision, score.mask_recall) == (0.5, 0.5)
+    touching = np.where(known > 0, 5, 0)
+    touching[1:9, 5] = 5  # one label for both objects is one object
+    assert score_discovery([truth.boxes], [truth], masks=[touching]).mask_recall == 0
+    assert score_discovery([truth.boxes], [truth], masks=[known]).mask_recall == 1
+    empty = score_discovery([truth.boxes], [truth], masks=[np.zeros_like(found)])
+    assert (empty.mask_precision, empty.mask_recall) == (0, 0)
+
+
+def test_a_sweep_is_drawn(sweep, tmp_path):
+    pytest.importorskip("matplotlib")
+    import imageio.v3 as iio
+
+    sweep.save_plot(tmp_path / "sweep.png")
+    assert iio.imread(tmp_path / "sweep.png").std() > 5
+
+
+def test_a_missing_plotting_package_is_said(sweep, tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
+    with pytest.raises(MissingDependencyError, match="matplotlib is not installed"):
+        sweep.save_plot(tmp_path / "sweep.png")
+
+
 def test_no_known_object_at_all_is_refused():
     with pytest.raises(InputError, match="No plane has a known object"):
         score_discovery([boxes([0, 0, 3, 3])], [Truth(boxes())])
@@ -140,8 +170,8 @@ def test_a_sweep_writes_tables(sweep):
     assert lines[0].startswith("| tau | planes | corloc |")
     assert lines[3].startswith("| 0.9 | 2 | 1.0000 |")
     rows = sweep.csv().splitlines()
-    assert rows[0] == "tau,planes,corloc,mean_box_iou,mean_mask_iou,precision,recall"
-    assert rows[2] == "0.9,2,1.0,1.0,1.0,1.0,1.0"
+    assert rows[0] == "tau,planes,corloc,mean_box_iou,mean_mask_iou,precision,recall,mask_precision,mask_recall"
+    assert rows[2] == "0.9,2,1.0,1.0,1.0,1.0,1.0,1.0,1.0"
 
 
 def test_a_sweep_reports_its_progress():

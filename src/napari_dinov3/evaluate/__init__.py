@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from napari_dinov3.evaluate.backbones import BackboneComparison, compare_backbones
     from napari_dinov3.evaluate.boundary import boundary_counts
-    from napari_dinov3.evaluate.corloc import read_voc_boxes, score_discovery, tau_sweep_steps
+    from napari_dinov3.evaluate.corloc import plane_consistency, read_voc_boxes, score_discovery
     from napari_dinov3.evaluate.cross_validation import CrossValidation, cross_validate
     from napari_dinov3.evaluate.experiments import run_experiments
     from napari_dinov3.evaluate.image_classification import ImageClassification, cross_validate_images
     from napari_dinov3.evaluate.metrics import Report, evaluate_labels
     from napari_dinov3.evaluate.object_metrics import object_scores
     from napari_dinov3.evaluate.segmentation import SegmentationScores, evaluate_segmentation
+    from napari_dinov3.evaluate.tau_sweep import tau_sweep_steps
     from napari_dinov3.evaluate.transfer import TransferMatrix, transfer
 
 _WHERE = {
@@ -35,10 +36,11 @@ _WHERE = {
     "evaluate_labels": "metrics",
     "evaluate_segmentation": "segmentation",
     "object_scores": "object_metrics",
+    "plane_consistency": "corloc",
     "read_voc_boxes": "corloc",
     "run_experiments": "experiments",
     "score_discovery": "corloc",
-    "tau_sweep_steps": "corloc",
+    "tau_sweep_steps": "tau_sweep",
     "transfer": "transfer",
 }
 
@@ -56,6 +58,7 @@ __all__ = [
     "evaluate_labels",
     "evaluate_segmentation",
     "object_scores",
+    "plane_consistency",
     "read_voc_boxes",
     "run_experiments",
     "score_discovery",

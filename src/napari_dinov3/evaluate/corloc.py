@@ -1,4 +1,4 @@
-"""How well found objects agree with known ones: CorLoc, mask IoU, precision and recall of boxes, and the sweep over tau.
+"""How well found objects agree with known ones: CorLoc, mask IoU, precision and recall of boxes and masks, flicker.
 
 Conventions. Boxes are ``(row0, col0, row1, col1)`` in pixels, the last row and column not included.
 
@@ -10,24 +10,20 @@ Everingham et al., "The Pascal visual object classes challenge", IJCV 88 (2010),
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 from xml.etree import ElementTree
 
 import numpy as np
 import numpy.typing as npt
 
 from napari_dinov3.errors import FileFormatError, InputError
-from napari_dinov3.features.feature_map import FeatureMap
-from napari_dinov3.progress import Job, Progress, part_of
 
 Boxes = npt.NDArray[np.int32]
 BoolArray = npt.NDArray[np.bool_]
-SWEEP_TAUS = tuple(round(0.1 * step, 1) for step in range(1, 10))
+Labels = npt.NDArray[np.integer]
 MATCH_IOU = 0.5
 
 
@@ -47,6 +43,9 @@ class DiscoveryScore:
         Mean over planes of the IoU of the whole mask with all known objects; NaN where no masks are known.
     precision, recall : float
         Of all boxes: a found and a known box match one to one where their IoU is at least 0.5.
+    mask_precision, mask_recall : float
+        Of all objects by their masks, matched likewise; the pieces of a bool mask count as its objects. NaN where no labels are
+        known.
     """
 
     planes: int
@@ -55,6 +54,8 @@ class DiscoveryScore:
     mean_mask_iou: float
     precision: float
     recall: float
+    mask_precision: float
+    mask_recall: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +68,13 @@ class Truth:
         One box an object.
     mask : (H, W) bool, optional
         All objects together.
+    labels : (H, W) int, optional
+        Each object with a number of its own, 1..m.
     """
 
     boxes: Boxes
     mask: BoolArray | None = None
+    labels: Labels | None = None
 
     @classmethod
     def from_labels(cls, labels: npt.ArrayLike) -> Truth:
@@ -88,7 +92,7 @@ class Truth:
             numbered = numbered.reshape(array.shape) + (0 if 0 in ids else 1)
         found = [place for place in ndimage.find_objects(numbered) if place is not None]
         boxes = [[rows.start, cols.start, rows.stop, cols.stop] for rows, cols in found]
-        return cls(np.array(boxes, np.int32).reshape(-1, 4), array != 0)
+        return cls(np.array(boxes, np.int32).reshape(-1, 4), array != 0, numbered)
 
 
 def box_iou(a: npt.ArrayLike, b: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -149,7 +153,7 @@ def plane_consistency(found: npt.ArrayLike, known: npt.ArrayLike) -> float:
 
 
 def score_discovery(
-    boxes: Sequence[npt.NDArray[np.integer]], truths: Sequence[Truth], *, masks: Sequence[BoolArray] | None = None
+    boxes: Sequence[npt.NDArray[np.integer]], truths: Sequence[Truth], *, masks: Sequence[BoolArray | Labels] | None = None
 ) -> DiscoveryScore:
     """Score found boxes, and masks, against known objects.
 
@@ -159,8 +163,8 @@ def score_discovery(
         Found boxes of each plane, the main one first, as ``TokenCut.boxes``.
     truths : sequence of Truth
         Known objects of each plane; planes without any are left out.
-    masks : sequence of (H, W) bool, optional
-        Found mask of each plane.
+    masks : sequence of (H, W) bool or int, optional
+        Found mask, or labels, of each plane.
 
     Returns
     -------
@@ -173,6 +177,7 @@ def score_discovery(
             "Pass boxes, masks and references of the same planes",
         )
     best, overlaps, hits, found, known = [], [], 0, 0, 0
+    drawn = np.zeros(3, int)
     for index, truth in enumerate(truths):
         if not len(truth.boxes):
             continue
@@ -181,6 +186,8 @@ def score_discovery(
         hits, found, known = hits + _matches(iou), found + iou.shape[0], known + iou.shape[1]
         if masks is not None and truth.mask is not None:
             overlaps.append(mask_iou(masks[index], truth.mask))
+        if masks is not None and truth.labels is not None:
+            drawn += _object_counts(masks[index], truth.labels)
     if not best:
         raise InputError("No plane has a known object", "at least one", "Check the reference labels or annotation files")
     return DiscoveryScore(
@@ -190,7 +197,26 @@ def score_discovery(
         float(np.mean(overlaps)) if overlaps else float("nan"),
         hits / found if found else 0.0,
         hits / known,
+        float(drawn[0] / drawn[1]) if drawn[1] else (0.0 if drawn[2] else float("nan")),
+        float(drawn[0] / drawn[2]) if drawn[2] else float("nan"),
     )
+
+
+def _object_counts(found: BoolArray | Labels, known: Labels) -> npt.NDArray[np.int_]:
+    """Count matched, found and known objects of a plane by their masks."""
+    from scipy import ndimage
+
+    mine = ndimage.label(found)[0] if found.dtype == bool else np.unique(found, return_inverse=True)[1].reshape(found.shape)
+    if found.dtype != bool and (found != 0).all():
+        mine = mine + 1
+    if mine.shape != known.shape:
+        raise InputError(f"Masks have shapes {mine.shape} and {known.shape}", "the same shape", "Compare masks of one image")
+    width = int(known.max()) + 1
+    table = np.bincount((mine.astype(np.int64) * width + known).ravel(), minlength=(int(mine.max()) + 1) * width)
+    table = table.reshape(-1, width)
+    areas_found, areas_known = table.sum(axis=1, keepdims=True), table.sum(axis=0)
+    iou = (table / np.maximum(1, areas_found + areas_known - table))[1:, 1:]
+    return np.array([_matches(iou), np.count_nonzero(areas_found[1:]), np.count_nonzero(areas_known[1:])])
 
 
 def _matches(iou: npt.NDArray[np.float64]) -> int:
@@ -251,86 +277,3 @@ def _read_voc_file(file: Path, drop_difficult: bool) -> Boxes:
             "Repair or remove the file",
         ) from error
     return np.array(boxes, np.int32).reshape(-1, 4)
-
-
-@dataclass(frozen=True, slots=True)
-class TauSweep:
-    """Scores at each tau.
-
-    Parameters
-    ----------
-    taus : tuple of float
-        Thresholds.
-    scores : tuple of DiscoveryScore
-        One a threshold.
-    """
-
-    taus: tuple[float, ...]
-    scores: tuple[DiscoveryScore, ...]
-
-    @property
-    def best(self) -> float:
-        """Threshold with the highest CorLoc; the mean box IoU decides between equals."""
-        at = max(range(len(self.taus)), key=lambda i: (self.scores[i].corloc, self.scores[i].mean_box_iou))
-        return self.taus[at]
-
-    def markdown(self) -> str:
-        """Write a table with one row a threshold."""
-        names = ("tau", *(item.name for item in fields(DiscoveryScore)))
-        lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
-        for tau, score in zip(self.taus, self.scores, strict=True):
-            planes, *rates = astuple(score)
-            lines.append(f"| {tau:g} | {planes} | " + " | ".join(f"{rate:.4f}" for rate in rates) + " |")
-        return "\n".join(lines) + "\n"
-
-    def csv(self) -> str:
-        """Write comma-separated values with a header."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["tau", *(item.name for item in fields(DiscoveryScore))])
-        writer.writerows([tau, *astuple(score)] for tau, score in zip(self.taus, self.scores, strict=True))
-        return text.getvalue()
-
-
-def tau_sweep_steps(
-    maps: Iterable[FeatureMap], truths: Sequence[Truth], *, taus: Sequence[float] = SWEEP_TAUS, **options: Any
-) -> Job[TauSweep]:
-    """Run TokenCut at every tau and score it.
-
-    Parameters
-    ----------
-    maps : iterable of FeatureMap
-        Features; their planes, one map after the other, go with `truths`. A generator may extract them one at a time.
-    truths : sequence of Truth
-        Known objects of each plane.
-    taus : sequence of float
-        Thresholds, 0.1 to 0.9 by default.
-    **options
-        Of :func:`napari_dinov3.tokencut`, except `tau`.
-
-    Returns
-    -------
-    sweep : TauSweep
-    """
-    import warnings
-
-    from napari_dinov3.errors import IllPosedWarning
-    from napari_dinov3.segment.tokencut import tokencut_steps
-
-    boxes: list[list[Boxes]] = [[] for _ in taus]
-    masks: list[list[BoolArray]] = [[] for _ in taus]
-    total, done = 1000 * len(truths), 0
-    for features in maps:
-        share = 1000 * len(features) // max(1, len(taus))
-        for index, tau in enumerate(taus):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", IllPosedWarning)  # a sweep passes through thresholds that cut nothing
-                job = tokencut_steps(features, tau=tau, **options)
-                cut = yield from part_of(job, start=min(total, done + share * index), span=share, total=total)
-            boxes[index] += list(cut.boxes)
-            masks[index] += [cut.mask(plane) for plane in range(len(cut))]
-        done += 1000 * len(features)
-        yield Progress(min(done, total), total, f"{len(masks[0])} planes swept")
-    return TauSweep(
-        tuple(taus), tuple(score_discovery(found, truths, masks=drawn) for found, drawn in zip(boxes, masks, strict=True))
-    )
