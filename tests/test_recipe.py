@@ -165,7 +165,7 @@ def test_configs_mirror_the_functions_options_and_defaults() -> None:
     image = {k: v for k, v in _keyword_defaults(as_planes).items() if k in ("axes", "rgb", "channel", "level", "region")}
     assert own["extract"] == {**_keyword_defaults(extract_steps), **image, **asdict(BackboneOptions()), "colours": "own"}
     assert own["pca"] == _keyword_defaults(pca_colours)
-    assert own["probe"] == _keyword_defaults(Probe.__init__)
+    assert own["probe"] == {**_keyword_defaults(Probe.__init__), **image}
     left_to_the_function = dict.fromkeys(("bipartition", "side", "component", "refine"))  # there they depend on tau
     assert own["tokencut"] == {**asdict(CutOptions()), **asdict(MaskOptions()), **left_to_the_function, **image}
     assert own["read"] == {"path": "x", **_keyword_defaults(nd.read)}

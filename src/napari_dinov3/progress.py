@@ -7,7 +7,7 @@ the widgets' job runner drives the same generator in a worker thread, shows a ba
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias, TypeVar
 
 T = TypeVar("T")
@@ -78,7 +78,7 @@ def part_of(job: Job[T], *, start: int, span: int, total: int) -> Job[T]:
     try:
         while True:
             event = next(job)
-            yield Progress(start + round(span * event.fraction), total, event.message)
+            yield replace(event, done=start + round(span * event.fraction), total=total)  # keeps what a subclass adds
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]
     finally:

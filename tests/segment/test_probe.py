@@ -269,6 +269,6 @@ def test_a_saved_probe_answers_as_before(head, classes, tmp_path: Path):
     features, truth = striped_map(classes=classes)
     probe = Probe(head=head, C=0.5).fit(features, strokes(truth))
     loaded = Probe.load(probe.save(tmp_path / "probe"))
-    assert loaded.head == head and loaded.C == 0.5 and loaded.classes_ == probe.classes_
+    assert loaded.head == head and loaded.options.C == 0.5 and loaded.classes_ == probe.classes_
     np.testing.assert_array_equal(loaded.predict(features), probe.predict(features))
     assert [path.name for path in tmp_path.iterdir()] == ["probe.npz"]

@@ -8,7 +8,7 @@ them, on the patch grid or after interpolation to pixels.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ __all__ = [
     "Arrays",
     "ClassWeight",
     "FloatArray",
+    "GridHead",
     "Head",
     "HeadName",
     "KernelHead",
@@ -28,8 +29,16 @@ __all__ = [
     "probabilities_of",
 ]
 
-HeadName: TypeAlias = Literal["linear", "kernel", "boosting", "forest", "prototypes"]
+HeadName: TypeAlias = Literal["kernel", "linear", "boosting", "forest", "prototypes", "decoder"]
 ClassWeight: TypeAlias = Literal["balanced"] | Mapping[int, float] | None
+
+
+@runtime_checkable
+class GridHead(Head, Protocol):
+    """A classifier that looks at the neighbours of a patch, and so takes whole planes."""
+
+    def grid_scores(self, features: FloatArray) -> FloatArray:
+        """Score a plane of standardised features: ``(rows, cols, dim)`` to ``(rows, cols, k)``."""
 
 
 class KernelHead:
@@ -65,26 +74,22 @@ class KernelHead:
         self.gamma = float(gamma)
 
     @classmethod
-    def fit(
-        cls,
-        features: FloatArray,
-        codes: npt.NDArray[np.intp],
-        *,
-        weight: npt.NDArray[np.float64],
-        strength: float,
-        landmarks: int,
-        rng: np.random.Generator,
-    ) -> KernelHead:
-        """Choose landmarks and width, then fit a logistic regression in the space they span.
+    def span(cls, features: FloatArray, codes: npt.NDArray[np.intp], *, landmarks: int, rng: np.random.Generator) -> KernelHead:
+        """Choose landmarks and width, and span the space in which a logistic regression is fitted.
 
         Parameters
         ----------
-        features, codes, weight, strength
+        features, codes
             As in :meth:`LinearHead.fit`.
         landmarks : int
             Most landmarks; drawn from the samples, the same number of each class as far as there are any.
         rng : numpy Generator
             Which samples become landmarks.
+
+        Returns
+        -------
+        span : KernelHead
+            Its scores are the coordinates in that space.
         """
         chosen = features[_even_choice(codes, landmarks, rng)]
         distances = _squared_distances(chosen, chosen)
@@ -93,9 +98,16 @@ class KernelHead:
         values, vectors = np.linalg.eigh(1 / (1 + gamma * distances.astype(np.float64)))
         kept = values > 1e-4 * values[-1]
         whiten = (vectors[:, kept] / np.sqrt(values[kept])).astype(np.float32)
-        unit = cls(chosen, whiten, np.zeros(whiten.shape[1], np.float32), gamma)
-        linear = LinearHead.fit(unit.scores(features), codes, weight=weight, strength=strength)
-        return cls(chosen, whiten @ linear.weights, linear.bias, gamma)
+        return cls(chosen, whiten, np.zeros(whiten.shape[1], np.float32), gamma)
+
+    def with_linear(self, linear: LinearHead) -> KernelHead:
+        """Join the span with the logistic regression fitted in it."""
+        return KernelHead(self.landmarks, self.weights @ linear.weights, linear.bias, self.gamma)
+
+    def like(self, scores: FloatArray) -> LinearHead:
+        """Find the regression in this span with the given scores, ``(landmarks, k)``, at the landmarks."""
+        # with the kernel at the landmarks V L V', the span is V L^-1/2, and V L^1/2 w = scores
+        return LinearHead(self.weights.T @ scores, np.zeros(scores.shape[1], np.float32))
 
     def scores(self, features: FloatArray) -> FloatArray:
         """Score patches; see :class:`Head`."""

@@ -15,6 +15,9 @@ from napari_dinov3.errors import InputError
 from napari_dinov3.segment.heads import ClassWeight, FloatArray, LinearHead
 from napari_dinov3.segment.operating_point import Prior
 from napari_dinov3.segment.probe import Probe
+from napari_dinov3.segment.probe_options import PerClass, Strength
+
+_OF_OTHER_HEADS = ("landmarks", "loss", "epochs", "device")
 
 
 class LinearProbe(Probe):
@@ -22,7 +25,7 @@ class LinearProbe(Probe):
 
     Parameters
     ----------
-    C, class_weight, prior, max_samples, rng
+    C, class_weight, prior, thresholds, max_samples, smooth_z, refine, median, rng
         As in :class:`~napari_dinov3.segment.probe.Probe`.
 
     Examples
@@ -38,18 +41,33 @@ class LinearProbe(Probe):
     def __init__(
         self,
         *,
-        C: float | None = None,
-        class_weight: ClassWeight = "balanced",
+        C: Strength = None,
+        class_weight: ClassWeight | PerClass = "balanced",
         prior: Prior = "estimated",
+        thresholds: PerClass | None = None,
         max_samples: int = 20_000,
+        smooth_z: float = 0.0,
+        refine: float = 0.0,
+        median: int = 0,
         rng: int | np.random.Generator = 0,
     ) -> None:
-        super().__init__(head="linear", C=C, class_weight=class_weight, prior=prior, max_samples=max_samples, rng=rng)
+        super().__init__(
+            head="linear",
+            C=C,
+            class_weight=class_weight,
+            prior=prior,
+            thresholds=thresholds,
+            max_samples=max_samples,
+            smooth_z=smooth_z,
+            refine=refine,
+            median=median,
+            rng=rng,
+        )
 
     @property
     def settings(self) -> dict[str, Any]:
         """Options it was made with: JSON-able."""
-        return {name: value for name, value in super().settings.items() if name != "landmarks"}
+        return {name: value for name, value in super().settings.items() if name not in _OF_OTHER_HEADS}
 
     def convolution(self) -> tuple[FloatArray, FloatArray]:
         """Return the probe as a 1x1 convolution of the features as they are.

@@ -15,6 +15,7 @@ References
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -50,3 +51,24 @@ def prior_offset(surround: FloatArray, painted: npt.NDArray[np.float64]) -> Floa
     logs = SHARE_OF_STEP * np.log(shares / painted)
     offset = logs[1:] - logs[:1] if surround.shape[1] == 1 else logs - logs.mean()
     return np.asarray(offset, dtype=np.float32)
+
+
+def decision_offset(classes: Sequence[int], thresholds: Mapping[int, float] | None) -> FloatArray:
+    """Turn thresholds of probabilities into what to add to the scores when labels are chosen.
+
+    Parameters
+    ----------
+    classes : sequence of int
+        Label values, two or more, in the order of the scores.
+    thresholds : mapping from label value to probability, optional
+        A class needs this probability instead of one half: of two classes exactly; of several, the one whose odds exceed the
+        odds of its threshold most is chosen. Label values that are no class are left aside.
+
+    Returns
+    -------
+    offset : (k,) float32
+        ``log((1 - t) / t)`` of each class; for two classes the difference of the two.
+    """
+    each = np.array([0.5 if thresholds is None else thresholds.get(value, 0.5) for value in classes])
+    logs = np.log((1 - each) / each)
+    return np.asarray(logs[1:] - logs[:1] if len(classes) == 2 else logs, dtype=np.float32)

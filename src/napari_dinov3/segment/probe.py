@@ -1,7 +1,7 @@
 """Probes: learn classes from scribbles on a feature map, and label whole stacks with them.
 
-Scores are computed on the patch grid and interpolated bilinearly to pixels; labels and probabilities are read from the
-interpolated scores. For the linear head this equals a 1x1 convolution of the interpolated features, exactly.
+How scores become labels is in :mod:`napari_dinov3.segment.labelling`, how a head is fitted in
+:mod:`napari_dinov3.segment.fitting` and :mod:`napari_dinov3.segment.decoder`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from napari_dinov3.errors import FallbackWarning, InputError
 from napari_dinov3.features.feature_map import FeatureMap
 from napari_dinov3.progress import Job, Progress, collect, part_of
 from napari_dinov3.segment.fitted_probe import FittedProbe, Labels
-from napari_dinov3.segment.heads import ClassWeight, FloatArray, HeadName
-from napari_dinov3.segment.operating_point import Prior, prior_offset
+from napari_dinov3.segment.fitting import class_shares, fit_head_steps
+from napari_dinov3.segment.heads import ClassWeight, FloatArray, Head, HeadName
+from napari_dinov3.segment.labelling import Labeller, finite
+from napari_dinov3.segment.operating_point import Prior, decision_offset, prior_offset
+from napari_dinov3.segment.probe_options import Loss, PerClass, ProbeOptions, Strength
 from napari_dinov3.segment.scribbles import Scribbles, pair_up
-from napari_dinov3.segment.training import TrainingSet, class_shares, fit_head, gather_steps
-from napari_dinov3.segment.upsample import upsample
-
-DEFAULT_C = {"linear": 1.0, "kernel": 10.0}
+from napari_dinov3.segment.training import TrainingSet, gather_steps
 
 
 class Probe:
@@ -32,23 +32,40 @@ class Probe:
 
     Parameters
     ----------
-    head : {"kernel", "linear", "boosting", "forest", "prototypes"}
-        Classifier of patch features. ``"kernel"`` (Gaussian kernel on landmarks) suits few features on a fine grid, such as
-        the filter bank; ``"linear"`` (logistic regression) suits learned features; ``"prototypes"`` one click a class.
-    C : float, optional
-        Inverse strength of the L2 penalty; larger fits the scribbles more closely. By default 1 for the linear head and 10
-        for the kernel head; the others have none.
+    head : {"kernel", "linear", "boosting", "forest", "prototypes", "decoder"}
+        Classifier of patch features. ``"kernel"`` (rational quadratic kernel on landmarks) suits few features on a fine grid,
+        such as the filter bank; ``"linear"`` (logistic regression) suits learned features; ``"prototypes"`` one click a class;
+        ``"decoder"`` (a small convolutional network; needs torch) looks at the neighbours of a patch too.
+    C : float or "cv", optional
+        Inverse strength of the L2 penalty; larger fits the scribbles more closely. ``"cv"`` chooses it by cross-validation:
+        whole strokes are held out, not pixels. By default 1 for the linear head and 10 for the kernel head; the others have
+        none.
     class_weight : {"balanced"}, mapping or None
         Weight of the samples of each class: ``"balanced"`` gives every class the same total, whatever was painted more.
     prior : {"estimated", "scribbles"}
         How common each class is: weighed on the unlabelled rest of the painted planes, so that a rare class painted as much as
         the others is not found everywhere (see :mod:`~napari_dinov3.segment.operating_point`), or as painted and weighted.
+    thresholds : mapping from label value to probability, optional
+        Probability a class needs, where it is not one half: 0.3 finds more of it, 0.7 less. Moves labels, not probabilities.
     landmarks : int
         Landmarks of the kernel head: more follow finer differences and cost time in proportion.
     max_samples : int
         Most labelled pixels used for training, shared out evenly between the classes.
+    smooth_z : float
+        Standard deviation, in planes, of the Gaussian that averages scores along the stack; 0 leaves each plane to itself.
+    refine : float
+        Radius in pixels of a guided filter that pulls the classes to the edges of the image; 0 leaves them as they are.
+        Predicting then needs the image.
+    median : int
+        Side in pixels of the square in which the most frequent class wins, odd; 0 leaves the labels as they are.
+    loss : {"cross-entropy", "dice"}
+        Of the decoder: what is made small. Dice suits classes of very different size.
+    epochs : int
+        Most rounds of training of the decoder; it stops earlier when held-out strokes are no longer labelled better.
+    device : {"auto", "cpu", "cuda", "mps"}
+        Where the decoder is trained and applied.
     rng : int or numpy Generator
-        Which pixels and landmarks are drawn where there are too many.
+        Which pixels, landmarks and folds are drawn.
 
     Examples
     --------
@@ -64,48 +81,33 @@ class Probe:
         self,
         *,
         head: HeadName = "kernel",
-        C: float | None = None,
-        class_weight: ClassWeight = "balanced",
+        C: Strength = None,
+        class_weight: ClassWeight | PerClass = "balanced",
         prior: Prior = "estimated",
+        thresholds: PerClass | None = None,
         landmarks: int = 200,
         max_samples: int = 20_000,
+        smooth_z: float = 0.0,
+        refine: float = 0.0,
+        median: int = 0,
+        loss: Loss = "cross-entropy",
+        epochs: int = 60,
+        device: str = "auto",
         rng: int | np.random.Generator = 0,
     ) -> None:
-        if class_weight is not None and class_weight != "balanced" and not isinstance(class_weight, Mapping):
-            raise InputError(
-                f"class_weight={class_weight!r}",
-                "'balanced', None, or a mapping from label value to weight",
-                "Choose one of these",
-            )
-        if head not in ("linear", "kernel", "boosting", "forest", "prototypes"):
-            raise InputError(
-                f"head={head!r}", "'linear', 'kernel', 'boosting', 'forest' or 'prototypes'", "Choose one of these heads"
-            )
-        if prior not in ("estimated", "scribbles"):
-            raise InputError(f"prior={prior!r}", "'estimated' or 'scribbles'", "Choose one of these")
-        C = DEFAULT_C.get(head, 1.0) if C is None else C
-        if not C > 0 or landmarks < 1 or max_samples < 2:
-            raise InputError(
-                f"C={C}, landmarks={landmarks}, max_samples={max_samples}",
-                "C above 0, at least one landmark and two samples",
-                "Use the defaults",
-            )
-        self.head, self.C, self.class_weight, self.prior = head, C, class_weight, prior
-        self.landmarks, self.max_samples, self.rng = landmarks, max_samples, rng
+        given: dict[str, Any] = {name: value for name, value in locals().items() if name != "self"}
+        self.options = ProbeOptions(**given)
         self._fitted: FittedProbe | None = None
+
+    @property
+    def head(self) -> HeadName:
+        """Name of the classifier."""
+        return self.options.head
 
     @property
     def settings(self) -> dict[str, Any]:
         """Options it was made with, without the head: JSON-able; a Generator as `rng` becomes the seed 0."""
-        weight = dict(self.class_weight) if isinstance(self.class_weight, Mapping) else self.class_weight
-        return {
-            "C": self.C,
-            "class_weight": weight,
-            "prior": self.prior,
-            "landmarks": self.landmarks,
-            "max_samples": self.max_samples,
-            "rng": self.rng if isinstance(self.rng, int) else 0,
-        }
+        return self.options.settings()
 
     @property
     def fitted(self) -> FittedProbe:
@@ -125,7 +127,12 @@ class Probe:
         """Label values of the classes, in the order of probabilities."""
         return self.fitted.classes
 
-    def fit(self, features: FeatureMap | Sequence[FeatureMap], scribbles: Scribbles) -> Probe:
+    @property
+    def report(self) -> Mapping[str, Any]:
+        """What was found while learning: ``C`` and its losses on held-out strokes, or the loss and mIoU of each epoch."""
+        return self.fitted.report
+
+    def fit(self, features: FeatureMap | Sequence[FeatureMap], scribbles: Scribbles, *, warm_start: Probe | None = None) -> Probe:
         """Learn from labelled pixels.
 
         Parameters
@@ -135,6 +142,9 @@ class Probe:
         scribbles : array-like or mapping, or a list of them
             ``(planes, H, W)`` labels image (``(H, W)`` for a single plane; numpy, dask or zarr) with 0 where nothing is
             labelled; or a mapping ``{plane: (H, W)}``; or a dense boolean mask, whose classes are 0 and 1.
+        warm_start : Probe, optional
+            An earlier probe of the same head, classes and features: the search starts from what it learned. The answer is the
+            same, to the tolerance of the search; it is there sooner. A probe that does not fit is left aside.
 
         Returns
         -------
@@ -145,28 +155,46 @@ class Probe:
         ------
         InputError
             If nothing is labelled, the scribbles do not fit the image, or labelled features are not finite.
+        MissingDependencyError
+            If the decoder is chosen and torch is not installed.
 
         Warns
         -----
         FallbackWarning
-            If only one class is labelled: everything will be that class.
+            If only one class is labelled: everything will be that class. If C is to be cross-validated, and a class is
+            painted in one place only.
         """
-        return collect(self.fit_steps(features, scribbles))
+        return collect(self.fit_steps(features, scribbles, warm_start=warm_start))
 
-    def fit_steps(self, features: FeatureMap | Sequence[FeatureMap], scribbles: Scribbles) -> Job[Probe]:
-        """Learn step by step; see :meth:`fit`."""
-        return (yield from self._fit_steps(features, scribbles, on_patches=False))
+    def fit_steps(
+        self, features: FeatureMap | Sequence[FeatureMap], scribbles: Scribbles, *, warm_start: Probe | None = None
+    ) -> Job[Probe]:
+        """Learn step by step; see :meth:`fit`. The decoder yields an :class:`~napari_dinov3.segment.decoder.EpochProgress`."""
+        return (yield from self._fit_steps(features, scribbles, on_patches=False, warm_start=warm_start))
 
     def fit_patches(self, features: FeatureMap | Sequence[FeatureMap], labels: Scribbles) -> Probe:
         """Learn from labels of patches instead of pixels: as :meth:`fit`, with ``(planes, rows, cols)`` on the patch grid."""
         return collect(self._fit_steps(features, labels, on_patches=True))
 
-    def _fit_steps(self, features: FeatureMap | Sequence[FeatureMap], scribbles: Scribbles, *, on_patches: bool) -> Job[Probe]:
+    def _fit_steps(
+        self,
+        features: FeatureMap | Sequence[FeatureMap],
+        scribbles: Scribbles,
+        *,
+        on_patches: bool,
+        warm_start: Probe | None = None,
+    ) -> Job[Probe]:
+        options = self.options
+        if options.head == "decoder":
+            from napari_dinov3.segment.decoder import need_torch
+
+            need_torch()
         pairs = pair_up(features, scribbles)
-        rng = np.random.default_rng(self.rng)
-        gather = gather_steps(pairs, max_samples=self.max_samples, rng=rng, on_patches=on_patches)
-        samples: TrainingSet = yield from part_of(gather, start=0, span=70, total=100)
-        yield Progress(70, 100, f"Learning {len(samples.classes)} classes from {len(samples.codes)} samples")
+        first, rng = pairs[0][0], np.random.default_rng(options.rng)
+        gather = gather_steps(pairs, max_samples=options.max_samples, rng=rng, on_patches=on_patches)
+        gathered = 20 if options.head == "decoder" or options.C == "cv" else 70
+        samples: TrainingSet = yield from part_of(gather, start=0, span=gathered, total=100)
+        yield Progress(gathered, 100, f"Learning {len(samples.classes)} classes from {len(samples.codes)} samples")
         if len(samples.classes) == 1:
             warnings.warn(
                 f"Only class {samples.classes[0]} is labelled, so every pixel will be class {samples.classes[0]}. "
@@ -176,22 +204,43 @@ class Probe:
             )
         mean, scale = samples.centre_and_scale()
         standardised = samples.standardised(mean, scale)
-        head = fit_head(self.head, standardised, C=self.C, class_weight=self.class_weight, landmarks=self.landmarks, rng=rng)
-        offset = np.zeros(1, np.float32)
-        if head is not None and self.prior == "estimated":
-            yield Progress(90, 100, "Weighing how common each class is")
-            painted = class_shares(samples.codes, samples.classes, self.class_weight)
-            offset = prior_offset(head.scores(standardised.surround), painted)
-        self._fitted = FittedProbe(samples.classes, mean, scale, head, offset, pairs[0][0].signature)
+        head: Head | None
+        if options.head == "decoder" and len(samples.classes) > 1:
+            from napari_dinov3.segment.decoder import fit_decoder_steps
+
+            maps = [one for one, _ in pairs]
+            job = fit_decoder_steps(options, maps, samples, scaling=(mean, scale), on_patches=on_patches, rng=rng)
+            head, report, around = yield from part_of(job, start=gathered, span=95 - gathered, total=100)
+        else:
+            start = warm_start._start_for(options.head, samples.classes, first) if warm_start is not None else None
+            fit = fit_head_steps(options, standardised, scaling=(mean, scale), stride=first.stride, rng=rng, start=start)
+            head, report = yield from part_of(fit, start=gathered, span=90 - gathered, total=100)
+            around = None
+        offset, decision = np.zeros(1, np.float32), np.zeros(1, np.float32)
+        if head is not None:
+            decision = decision_offset(samples.classes, options.thresholds)
+            if options.prior == "estimated":
+                yield Progress(95, 100, "Weighing how common each class is")
+                painted = class_shares(samples.codes, samples.classes, options.class_weight)
+                offset = prior_offset(head.scores(standardised.surround) if around is None else around, painted)
+        self._fitted = FittedProbe(samples.classes, mean, scale, head, offset, first.signature, decision, report)
         return self
 
-    def predict(self, features: FeatureMap, *, lazy: bool = False) -> Any:
+    def _start_for(self, head: HeadName, classes: tuple[int, ...], features: FeatureMap) -> FittedProbe | None:
+        """Give what was learned, where a probe of this head, these classes and these features can start from it."""
+        known = self._fitted
+        fits = known is not None and self.head == head and known.classes == classes
+        return known if fits and known is not None and dict(known.signature) == features.signature else None
+
+    def predict(self, features: FeatureMap, *, image: Any = None, lazy: bool = False) -> Any:
         """Label every pixel of every plane.
 
         Parameters
         ----------
         features : FeatureMap
             Made as the one the probe was trained on; of the same image or another.
+        image : array-like or Planes, optional
+            The image the features were made from; needed where `refine` is above 0.
         lazy : bool
             Return a dask array that computes a plane when it is looked at.
 
@@ -205,48 +254,50 @@ class Probe:
         FeatureMismatchError
             If the features were made differently.
         """
-        return self._lazy(features, self.predict_plane, self.fitted.dtype) if lazy else collect(self.predict_steps(features))
+        if lazy:
+            return _lazy(features, self._labeller(features, image).labels, self.fitted.dtype)
+        return collect(self.predict_steps(features, image=image))
 
-    def predict_steps(self, features: FeatureMap) -> Job[Labels]:
+    def predict_steps(self, features: FeatureMap, *, image: Any = None) -> Job[Labels]:
         """Label plane by plane; see :meth:`predict`."""
+        labeller = self._labeller(features, image)
         labels = np.empty((len(features), *features.image_shape), self.fitted.dtype)
         for plane in range(len(features)):
             yield Progress(plane, len(features), f"Labelling plane {plane}")
-            labels[plane] = self.predict_plane(features, plane)
+            labels[plane] = labeller.labels(plane)
         return labels
 
-    def predict_plane(self, features: FeatureMap, plane: int, *, step: int = 1) -> Labels:
+    def predict_plane(self, features: FeatureMap, plane: int, *, image: Any = None, step: int = 1) -> Labels:
         """Label one plane.
 
         Parameters
         ----------
-        features : FeatureMap
+        features, image
             As in :meth:`predict`.
         plane : int
             Index of the plane.
         step : int
-            Score every `step`-th patch only: a coarser answer in a fraction of the time.
+            Score every `step`-th patch only: a coarser answer in a fraction of the time, without smoothing and refinement.
 
         Returns
         -------
         labels : (H, W)
             As in :meth:`predict`.
         """
-        fitted = self.fitted
-        return fitted.values(self._pixel_scores(fitted, features, plane, step))
+        return self._labeller(features, image, step).labels(plane, step=step)
 
     def predict_patches(self, features: FeatureMap) -> Labels:
         """Label patches instead of pixels: ``(planes, rows, cols)``."""
         fitted = self.fitted
         features.check_fits(fitted.signature, "The probe and these features")
-        return np.stack([fitted.values(fitted.scores(_finite(features.plane(i), i))) for i in range(len(features))])
+        return np.stack([fitted.values(fitted.scores(finite(features.plane(i), i))) for i in range(len(features))])
 
-    def predict_proba(self, features: FeatureMap, *, lazy: bool = False) -> Any:
+    def predict_proba(self, features: FeatureMap, *, image: Any = None, lazy: bool = False) -> Any:
         """Give the probability of every class at every pixel.
 
         Parameters
         ----------
-        features, lazy
+        features, image, lazy
             As in :meth:`predict`.
 
         Returns
@@ -254,17 +305,16 @@ class Probe:
         probabilities : (planes, classes, H, W) float32
             In the order of `classes_`, summing to 1 over the classes.
         """
+        labeller = self._labeller(features, image)
         if lazy:
-            return self._lazy(features, self.predict_proba_plane, np.dtype(np.float32), (len(self.classes_),))
-        return np.stack([self.predict_proba_plane(features, plane) for plane in range(len(features))])
+            return _lazy(features, labeller.probabilities, np.dtype(np.float32), (len(self.classes_),))
+        return np.stack([labeller.probabilities(plane) for plane in range(len(features))])
 
-    def predict_proba_plane(self, features: FeatureMap, plane: int, *, step: int = 1) -> FloatArray:
+    def predict_proba_plane(self, features: FeatureMap, plane: int, *, image: Any = None, step: int = 1) -> FloatArray:
         """Give the probabilities of one plane: ``(classes, H, W)`` float32; see :meth:`predict_proba`."""
-        fitted = self.fitted
-        probabilities = fitted.probabilities(self._pixel_scores(fitted, features, plane, step))
-        return np.ascontiguousarray(np.moveaxis(probabilities, -1, 0))
+        return self._labeller(features, image, step).probabilities(plane, step=step)
 
-    def uncertainty(self, features: FeatureMap, *, lazy: bool = False) -> Any:
+    def uncertainty(self, features: FeatureMap, *, image: Any = None, lazy: bool = False) -> Any:
         """Say where the probe is unsure, and so where painting helps most.
 
         Returns
@@ -272,18 +322,14 @@ class Probe:
         uncertainty : (planes, H, W) float32
             0 where the best class is certain, 1 where the two best are equally likely: one minus their difference.
         """
+        labeller = self._labeller(features, image)
         if lazy:
-            return self._lazy(features, self.uncertainty_plane, np.dtype(np.float32))
-        return np.stack([self.uncertainty_plane(features, plane) for plane in range(len(features))])
+            return _lazy(features, lambda plane: _uncertain(labeller.probabilities(plane)), np.dtype(np.float32))
+        return np.stack([_uncertain(labeller.probabilities(plane)) for plane in range(len(features))])
 
-    def uncertainty_plane(self, features: FeatureMap, plane: int, *, step: int = 1) -> FloatArray:
+    def uncertainty_plane(self, features: FeatureMap, plane: int, *, image: Any = None, step: int = 1) -> FloatArray:
         """Give the uncertainty of one plane: ``(H, W)`` float32; see :meth:`uncertainty`."""
-        probabilities = self.predict_proba_plane(features, plane, step=step)
-        if len(probabilities) == 1:
-            return np.zeros(features.image_shape, np.float32)
-        best = np.partition(probabilities, len(probabilities) - 2, axis=0)[-2:]
-        unsure: FloatArray = 1 - (best[1] - best[0])
-        return unsure
+        return _uncertain(self.predict_proba_plane(features, plane, image=image, step=step))
 
     def restored(self, fitted: FittedProbe) -> Probe:
         """Take over what another probe has learned, and return itself."""
@@ -306,41 +352,30 @@ class Probe:
             raise InputError(f"{path} holds a probe with the head {probe.head!r}", f"a {cls.__name__}", "Use nd.Probe.load(path)")
         return probe
 
-    def _pixel_scores(self, fitted: FittedProbe, features: FeatureMap, plane: int, step: int) -> FloatArray:
-        features.check_fits(fitted.signature, "The probe and these features")
-        if not 0 <= plane < len(features):
-            raise InputError(f"Plane {plane}", f"one of the planes 0..{len(features) - 1}", "Choose a plane of the stack")
-        grid = _finite(features.plane(plane)[::step, ::step], plane)
-        return upsample(
-            fitted.scores(grid),
-            image_shape=features.image_shape,
-            stride=features.stride * step,
-            first_centre=features.first_centre,
-        )
-
-    def _lazy(self, features: FeatureMap, compute: Any, dtype: np.dtype[Any], extra: tuple[int, ...] = ()) -> Any:
-        import dask.array
-
-        features.check_fits(self.fitted.signature, "The probe and these features")
-
-        def one_plane(block_info: Any = None) -> Any:
-            return compute(features, block_info[None]["chunk-location"][0])[None]
-
-        whole = [(size,) for size in (*extra, *features.image_shape)]
-        # a name of its own, since dask would otherwise read the whole feature map to make one
-        return dask.array.map_blocks(
-            one_plane,
-            chunks=((1,) * len(features), *whole),
-            dtype=dtype,
-            name=f"probe-{uuid4().hex}",
-            meta=np.empty((0,) * (len(whole) + 1), dtype),
-        )
+    def _labeller(self, features: FeatureMap, image: Any, step: int = 1) -> Labeller:
+        return Labeller(self.fitted, features, self.options, image, coarse=step > 1)
 
 
-def _finite(features: FloatArray, plane: int) -> FloatArray:
-    # a sum is finite where all are, costs a third of asking each, and only overflow beyond any feature could deceive it
-    if not np.isfinite(features.sum()) and not np.isfinite(features).all():
-        raise InputError(
-            f"Features of plane {plane} hold NaN or infinite values", "finite features", "Extract the features again"
-        )
-    return features
+def _uncertain(probabilities: FloatArray) -> FloatArray:
+    if len(probabilities) == 1:
+        return np.zeros(probabilities.shape[1:], np.float32)
+    best = np.partition(probabilities, len(probabilities) - 2, axis=0)[-2:]
+    unsure: FloatArray = 1 - (best[1] - best[0])
+    return unsure
+
+
+def _lazy(features: FeatureMap, compute: Any, dtype: np.dtype[Any], extra: tuple[int, ...] = ()) -> Any:
+    import dask.array
+
+    def one_plane(block_info: Any = None) -> Any:
+        return compute(block_info[None]["chunk-location"][0])[None]
+
+    whole = [(size,) for size in (*extra, *features.image_shape)]
+    # a name of its own, since dask would otherwise read the whole feature map to make one
+    return dask.array.map_blocks(
+        one_plane,
+        chunks=((1,) * len(features), *whole),
+        dtype=dtype,
+        name=f"probe-{uuid4().hex}",
+        meta=np.empty((0,) * (len(whole) + 1), dtype),
+    )

@@ -17,11 +17,12 @@ from napari_dinov3.learn.array_file import FileKind, floats, read_arrays, write_
 from napari_dinov3.segment.example_heads import PrototypeHead, TreeHead, TreeKind
 from napari_dinov3.segment.fitted_probe import FittedProbe
 from napari_dinov3.segment.heads import Head, KernelHead, LinearHead
+from napari_dinov3.segment.probe_options import per_class_from_json
 
 if TYPE_CHECKING:
     from napari_dinov3.segment.probe import Probe
 
-PROBE = FileKind("napari-dinov3 probe", 1, "probe", "Probe.save()")
+PROBE = FileKind("napari-dinov3 probe", 2, "probe", "Probe.save()")
 _SIGNATURE = ("backbone", "revision", "stride", "dim")
 
 Arrays: TypeAlias = Mapping[str, npt.NDArray[Any]]
@@ -56,8 +57,9 @@ def save_probe(probe: Probe, path: Path, *, overwrite: bool = False) -> Path:
         "classes": [int(value) for value in fitted.classes],
         "signature": dict(fitted.signature),
         "settings": probe.settings,
+        "report": dict(fitted.report),
     }
-    arrays: dict[str, Any] = {"mean": fitted.mean, "scale": fitted.scale, "offset": fitted.offset}
+    arrays: dict[str, Any] = {"mean": fitted.mean, "scale": fitted.scale, "offset": fitted.offset, "decision": fitted.decision}
     if fitted.head is not None:
         arrays |= {f"head.{name}": array for name, array in fitted.head.arrays().items()}
     return write_arrays(path, PROBE, header, arrays, overwrite=overwrite)
@@ -78,21 +80,20 @@ def load_probe(path: Path) -> Probe:
     try:
         classes = tuple(int(value) for value in header["classes"])
         signature = {key: header["signature"][key] for key in _SIGNATURE}
-        settings = dict(header["settings"])
-        if isinstance(settings["class_weight"], dict):  # JSON turns the keys into text
-            settings["class_weight"] = {int(value): float(weight) for value, weight in settings["class_weight"].items()}
+        settings = per_class_from_json(header["settings"])
         mean, scale, offset = (floats(arrays[name], 1) for name in ("mean", "scale", "offset"))
-        head = None if header["fallback"] else _head(header["head"], arrays)
-        fitted = FittedProbe(classes, mean, scale, head, offset, signature)
+        head = None if header["fallback"] else _head(header["head"], arrays, str(settings.get("device", "auto")))
+        decision = floats(arrays["decision"], 1)
+        fitted = FittedProbe(classes, mean, scale, head, offset, signature, decision, dict(header["report"]))
         _check(fitted)
         linear = header["head"] == "linear" and "landmarks" not in settings
         probe: Probe = LinearProbe(**settings) if linear else Probe(head=header["head"], **settings)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
         raise PROBE.unusable(path, f"its content does not fit together ({error})") from error
     return probe.restored(fitted)
 
 
-def _head(name: str, arrays: Arrays) -> Head:
+def _head(name: str, arrays: Arrays, device: str) -> Head:
     part = {key.removeprefix("head."): array for key, array in arrays.items() if key.startswith("head.")}
     if name == "linear":
         return LinearHead(floats(part["weights"], 2), floats(part["bias"], 1))
@@ -114,6 +115,10 @@ def _head(name: str, arrays: Arrays) -> Head:
             floats(part["weight"], 1).astype(np.float64),
             int(part["seed"]),
         )
+    if name == "decoder":
+        from napari_dinov3.segment.decoder import DecoderHead
+
+        return DecoderHead({key: floats(array, array.ndim) for key, array in part.items()}, device)
     raise ValueError(f"unknown head {name!r}")
 
 
@@ -125,5 +130,7 @@ def _check(fitted: FittedProbe) -> None:
     if fitted.mean.shape != (dim,) or fitted.scale.shape != (dim,) or not (fitted.scale > 0).all():
         raise ValueError(f"mean and scale are not {dim} numbers")
     columns = fitted.scores(np.zeros((1, 1, dim), np.float32)).shape[-1]
-    if columns != (classes if classes > 2 else 1):
+    if columns != (classes if classes > 2 else 1) or fitted.offset.shape not in ((1,), (columns,)):
         raise ValueError(f"{columns} scores for {classes} classes")
+    if fitted.decision.shape not in ((1,), (columns,)):
+        raise ValueError(f"thresholds of {len(fitted.decision)} classes instead of {classes}")

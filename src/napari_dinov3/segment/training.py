@@ -9,7 +9,7 @@ that a small class keeps every pixel it has.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,11 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_dinov3.errors import InputError
+from napari_dinov3.features.combine import parts_of
 from napari_dinov3.features.feature_map import FeatureMap
 from napari_dinov3.progress import Job, Progress
-from napari_dinov3.segment.example_heads import PrototypeHead, TreeHead
-from napari_dinov3.segment.heads import ClassWeight, Head, HeadName, KernelHead, LinearHead
-from napari_dinov3.segment.parallel import one_library_thread
 from napari_dinov3.segment.scribbles import PlaneLabels, Scribbles, labelled_planes
 from napari_dinov3.segment.upsample import interpolate_at
 
@@ -44,22 +42,30 @@ class TrainingSet:
     surround : (m, dim) float32
         Features of patches drawn evenly from the painted planes, labelled or not: the scale of each feature, and what share
         of the image each class takes, are estimated on them.
+    where : (n, 4) int64
+        Feature map, plane, row and column of each sample.
+    widths : tuple of int
+        Numbers of each part of the feature map: several where it is a joint one.
     """
 
     features: npt.NDArray[np.float32]
     codes: npt.NDArray[np.intp]
     classes: tuple[int, ...]
     surround: npt.NDArray[np.float32]
+    where: npt.NDArray[np.int64]
+    widths: tuple[int, ...]
 
     def centre_and_scale(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Find the mean and the spread of each feature, ``(dim,)`` each, over the surround.
 
         The spread is the geometric mean of those of the samples and of the surround: where most of a plane is empty, the
-        surround alone would stretch what tells the classes apart.
+        surround alone would stretch what tells the classes apart. Parts of a joint map get the same variance each, whatever
+        their width.
         """
         around = self.surround if len(self.surround) else self.features
         spread = np.sqrt(np.maximum(around.std(axis=0), _FLAT) * np.maximum(self.features.std(axis=0), _FLAT))
-        return around.mean(axis=0), spread.astype(np.float32)
+        share = np.repeat(np.sqrt(np.array(self.widths) * len(self.widths) / sum(self.widths)), self.widths)
+        return around.mean(axis=0), (spread * share).astype(np.float32)
 
     def standardised(self, mean: npt.NDArray[np.float32], scale: npt.NDArray[np.float32]) -> TrainingSet:
         """Express features and surround in units of `scale` around `mean`."""
@@ -126,7 +132,8 @@ def gather_steps(
     codes = np.repeat(np.arange(len(classes)), [len(thinned[value].keys) for value in classes])
     rows, surround = yield from _read_steps(pairs, where, sorted(painted), rng, on_patches)
     _check_finite(rows, "labelled")
-    return TrainingSet(rows, codes, classes, surround[np.isfinite(surround).all(axis=1)])
+    widths = tuple(part.dim for part in parts_of(pairs[0][0]))
+    return TrainingSet(rows, codes, classes, surround[np.isfinite(surround).all(axis=1)], where, widths)
 
 
 def _picked(labels: PlaneLabels, value: int, number: int, rng: np.random.Generator) -> _Picks:
@@ -163,17 +170,34 @@ def _read_steps(
     for done, (number, plane) in enumerate(painted):
         yield Progress(done, len(painted), f"Reading features of plane {plane}")
         features = pairs[number][0]
-        grid = features.plane(plane)
         mine = (where[:, 0] == number) & (where[:, 1] == plane)
-        at = where[mine, 2:]
-        rows[mine] = (
-            grid[at[:, 0], at[:, 1]]
-            if on_patches
-            else interpolate_at(grid, at, stride=features.stride, first_centre=features.first_centre)
-        )
-        table = grid.reshape(-1, dim)
-        surround.append(table if len(table) <= share else table[rng.choice(len(table), share, replace=False)])
+        count = int(np.prod(features.grid))
+        around = np.arange(count) if count <= share else rng.choice(count, share, replace=False)
+        patches = np.stack(np.divmod(around, features.grid[1]), axis=1)
+        rows[mine], near = _read(features, plane, where[mine, 2:], patches, on_patches)
+        surround.append(near)
     return rows, np.concatenate(surround)
+
+
+def _read(
+    features: FeatureMap, plane: int, at: npt.NDArray[np.int64], patches: npt.NDArray[np.intp], on_patches: bool
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Read features of one plane at labelled pixels (or patches), and at patches; each part of a joint map on its own grid."""
+    parts = parts_of(features)
+    pixels = features.first_centre + patches * features.stride
+    labelled, around = [], []
+    for part in parts:
+        grid = part.plane(plane)
+        step = {"stride": part.stride, "first_centre": part.first_centre}
+        if len(parts) == 1:
+            around.append(grid[patches[:, 0], patches[:, 1]])
+        else:
+            around.append(interpolate_at(grid, pixels, **step))
+        if len(parts) == 1 and on_patches:
+            labelled.append(grid[at[:, 0], at[:, 1]])
+        else:
+            labelled.append(interpolate_at(grid, features.first_centre + at * features.stride if on_patches else at, **step))
+    return np.concatenate(labelled, axis=1), np.concatenate(around, axis=1)
 
 
 def _check_finite(rows: npt.NDArray[np.float32], what: str) -> None:
@@ -184,54 +208,3 @@ def _check_finite(rows: npt.NDArray[np.float32], what: str) -> None:
             "finite features",
             "Extract the features again, or erase the labels there",
         )
-
-
-def fit_head(
-    name: HeadName, samples: TrainingSet, *, C: float, class_weight: ClassWeight, landmarks: int, rng: np.random.Generator
-) -> Head | None:
-    """Fit the head of that name to standardised samples; None where there is one class only."""
-    if len(samples.classes) == 1:
-        return None
-    features, codes = samples.features, samples.codes
-    weight = sample_weights(codes, samples.classes, class_weight)
-    if name == "prototypes":
-        return PrototypeHead.fit(features, codes, weight)
-    if name in ("forest", "boosting"):
-        return TreeHead("forest" if name == "forest" else "boosting", features, codes, weight, seed=int(rng.integers(2**31)))
-    with one_library_thread():
-        if name == "linear":
-            return LinearHead.fit(features, codes, weight=weight, strength=C)
-        return KernelHead.fit(features, codes, weight=weight, strength=C, landmarks=landmarks, rng=rng)
-
-
-def sample_weights(codes: npt.NDArray[np.intp], classes: tuple[int, ...], class_weight: ClassWeight) -> npt.NDArray[np.float64]:
-    """Weigh samples by class, with a mean of 1.
-
-    Parameters
-    ----------
-    codes : (n,) ints
-        Class index of each sample.
-    classes : tuple of int
-        Label values.
-    class_weight : {"balanced"}, mapping from label value to weight, or None
-        As in :class:`~napari_dinov3.segment.probe.Probe`; classes a mapping leaves out weigh 1.
-    """
-    counts = np.bincount(codes, minlength=len(classes))
-    if class_weight is None:
-        return np.ones(len(codes))
-    if isinstance(class_weight, Mapping):
-        each = np.array([class_weight.get(value, 1.0) for value in classes])
-        if not (np.isfinite(each).all() and (each > 0).all()):
-            raise InputError(f"class_weight={dict(class_weight)}", "positive weights", "Give each class a weight above 0")
-    else:
-        each = 1 / np.maximum(counts, 1)
-    weight = each[codes]
-    normalised: npt.NDArray[np.float64] = weight / weight.mean()
-    return normalised
-
-
-def class_shares(codes: npt.NDArray[np.intp], classes: tuple[int, ...], class_weight: ClassWeight) -> npt.NDArray[np.float64]:
-    """Share of each class in the samples, as weighted: ``(classes,)``, summing to 1."""
-    totals = np.bincount(codes, weights=sample_weights(codes, classes, class_weight), minlength=len(classes))
-    shares: npt.NDArray[np.float64] = totals / totals.sum()
-    return shares
