@@ -22,11 +22,12 @@ from napari_dinov3.recipe.image_configs import ExtractConfig, PcaConfig, ReadCon
 from napari_dinov3.recipe.recipe import Recipe, Step, load_recipe, run_recipe, run_recipe_steps, save_recipe, to_python
 from napari_dinov3.recipe.segment_configs import ProbeConfig
 from napari_dinov3.recipe.task_config import TaskConfig
-from napari_dinov3.recipe.tokencut_configs import TokenCutConfig
+from napari_dinov3.recipe.tokencut_configs import ClustersConfig, MaskCutConfig, TokenCutConfig
 
 __all__ = [
     "AlignConfig",
     "ApplyConfig",
+    "ClustersConfig",
     "ApplyProbeConfig",
     "CONFIGS",
     "ClassifyImagesConfig",
@@ -37,6 +38,7 @@ __all__ = [
     "MeasureConfig",
     "ObjectsConfig",
     "PaintClassesConfig",
+    "MaskCutConfig",
     "PcaConfig",
     "PredictImagesConfig",
     "ProbeConfig",

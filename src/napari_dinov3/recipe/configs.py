@@ -14,7 +14,7 @@ from napari_dinov3.recipe.evaluate_configs import (
 from napari_dinov3.recipe.image_configs import ExtractConfig, PcaConfig, ReadConfig, SimilarityConfig, WriteConfig
 from napari_dinov3.recipe.segment_configs import ProbeConfig
 from napari_dinov3.recipe.task_config import TaskConfig
-from napari_dinov3.recipe.tokencut_configs import TokenCutConfig
+from napari_dinov3.recipe.tokencut_configs import ClustersConfig, MaskCutConfig, TokenCutConfig
 
 CONFIGS: dict[str, type[TaskConfig]] = {
     config.task: config
@@ -25,6 +25,8 @@ CONFIGS: dict[str, type[TaskConfig]] = {
         SimilarityConfig,
         ProbeConfig,
         TokenCutConfig,
+        MaskCutConfig,
+        ClustersConfig,
         ObjectsConfig,
         MeasureConfig,
         ClassifyObjectsConfig,

@@ -1,4 +1,4 @@
-"""Configs of discovery without labels: TokenCut."""
+"""Configs of discovery without labels: TokenCut, repeated cuts and clusters."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ class TokenCutConfig(TaskConfig):
     vectors: int = 2
     max_patches: int | Literal["auto"] = "auto"
     memory_gb: float = 2.0
-    stack: Literal["planes", "joint"] = "planes"
+    stack: Literal["planes", "matched", "joint"] = "planes"
+    window: int | None = None
     bipartition: Literal["mean", "median", "gap", "otsu"] | None = None
     side: Literal["seed", "border", "bright", "dark", "click"] | None = None
     component: Literal["seed", "largest", "all"] | None = None
@@ -68,3 +69,70 @@ class TokenCutConfig(TaskConfig):
         how = "".join(f", {name}={value!r}" for name, value in self.options(changed_only=True).items() if name in PLANES)
         images = (f"image=nd.as_planes({name}{how})" if how else f"image={name}" for name in names[1:])
         return self._call("nd.tokencut", names[0], *images, skip=PLANES)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaskCutConfig(TaskConfig):
+    """Options of :func:`napari_dinov3.maskcut`: objects one after the other by repeated cuts."""
+
+    task: ClassVar[str] = "maskcut"
+    takes: ClassVar[tuple[str, ...]] = ("features",)
+    output: ClassVar[str] = "objects"
+    rounds: int = 3
+    least_share: float = 0.01
+    tau: float | Literal["auto"] = "auto"
+    scaling: Literal["auto", "none", "standardize"] = "auto"
+    weighting: Literal["binary", "cosine"] = "binary"
+    epsilon: float = 1e-5
+    vectors: int = 2
+    max_patches: int | Literal["auto"] = "auto"
+    memory_gb: float = 2.0
+    stack: Literal["planes", "matched", "joint"] = "joint"
+    window: int | None = None
+    bipartition: Literal["mean", "median", "gap", "otsu"] = "mean"
+    side: Literal["seed", "border", "click"] = "seed"
+    component: Literal["seed", "largest", "all"] = "seed"
+    opening: float = 0.0
+    closing: float = 0.0
+    fill_holes: bool = False
+    min_area: int = 0
+    invert: bool = False
+    click: tuple[float, float] | None = None
+
+    def steps(self, *inputs: Any) -> Job[Any]:
+        """Find objects one after the other."""
+        from napari_dinov3.segment.objects import maskcut_steps
+
+        return (yield from maskcut_steps(inputs[0], **self.options()))
+
+    def _expression(self, names: tuple[str, ...]) -> str:
+        return self._call("nd.maskcut", names[0])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClustersConfig(TaskConfig):
+    """Options of :func:`napari_dinov3.spectral_clusters`: all patches divided into clusters."""
+
+    task: ClassVar[str] = "clusters"
+    takes: ClassVar[tuple[str, ...]] = ("features",)
+    output: ClassVar[str] = "objects"
+    clusters: int | Literal["auto"] = "auto"
+    most: int = 10
+    rng: int = 0
+    tau: float | Literal["auto"] = "auto"
+    scaling: Literal["auto", "none", "standardize"] = "auto"
+    weighting: Literal["binary", "cosine"] = "binary"
+    epsilon: float = 1e-5
+    max_patches: int | Literal["auto"] = "auto"
+    memory_gb: float = 2.0
+    stack: Literal["planes", "joint"] = "joint"
+    window: int | None = None
+
+    def steps(self, *inputs: Any) -> Job[Any]:
+        """Divide all patches."""
+        from napari_dinov3.segment.objects import spectral_clusters_steps
+
+        return (yield from spectral_clusters_steps(inputs[0], **self.options()))
+
+    def _expression(self, names: tuple[str, ...]) -> str:
+        return self._call("nd.spectral_clusters", names[0])

@@ -53,6 +53,18 @@ class Objects:
         """(planes, H, W) int32, made anew at each call; :meth:`label` makes one plane."""
         return np.stack([self.label(plane) for plane in range(len(self.grid_labels))])
 
+    @property
+    def boxes(self) -> tuple[Labels, ...]:
+        """One (n, 5) int32 array a plane: label, then row0, col0, row1, col1 in pixels around it, the last ones not included."""
+        from scipy import ndimage
+
+        made = []
+        for plane in range(len(self.grid_labels)):
+            found = enumerate(ndimage.find_objects(self.label(plane)), 1)
+            rows = [(label, r.start, c.start, r.stop, c.stop) for label, (r, c) in ((n, at) for n, at in found if at is not None)]
+            made.append(np.array(rows, np.int32).reshape(-1, 5))
+        return tuple(made)
+
     def label(self, plane: int) -> Labels:
         """Make the (H, W) labels of one plane; each patch fills its square of pixels."""
         return upsample_nearest(
@@ -76,7 +88,7 @@ def maskcut(features: FeatureMap | npt.ArrayLike, **options: Any) -> Objects:
 
 
 def maskcut_steps(
-    features: FeatureMap | npt.ArrayLike, *, rounds: int = 3, least_share: float = 0.01, **options: Any
+    features: FeatureMap | npt.ArrayLike, *, image: Any = None, rounds: int = 3, least_share: float = 0.01, **options: Any
 ) -> Job[Objects]:
     """Cut, take the object away, and cut what remains.
 
@@ -84,6 +96,8 @@ def maskcut_steps(
     ----------
     features : FeatureMap, or (planes, rows, cols, dim) or (rows, cols, dim) array-like
         Patch features.
+    image : array-like or Planes, optional
+        The image the features come from; needed by ``side="bright"`` and ``"dark"``.
     rounds : int
         Most objects.
     least_share : float
@@ -114,7 +128,7 @@ def maskcut_steps(
     first = cut = yield from part_of(solve_steps(features, cut_options), start=0, span=1000, total=1000 * rounds)
     count = 0
     while count < rounds:
-        mask = make_masks(cut, mask_options).grid_masks & _divides(cut)[:, None, None]
+        mask = make_masks(cut, mask_options, image=image).grid_masks & _divides(cut)[:, None, None]
         if not mask.any() or mask.mean() < least_share:
             break
         count += 1

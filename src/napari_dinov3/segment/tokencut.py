@@ -99,6 +99,17 @@ class TokenCut:
         """Make the (H, W) mask of one plane; each patch fills its square of pixels, unless the outline is refined."""
         return _full_size(self.grid_masks[plane], plane, self.cut, self.options, self.image)
 
+    @property
+    def labels(self) -> npt.NDArray[np.int32]:
+        """(planes, H, W) int32: the pieces of the masks numbered from 1, made anew at each call.
+
+        Pieces of neighbouring planes that overlap are one object and have one number.
+        """
+        from scipy import ndimage
+
+        labels: npt.NDArray[np.int32] = ndimage.label(self.masks, output=np.int32)[0]
+        return labels
+
     def with_masks(self, *, image: Any = None, **options: Any) -> TokenCut:
         """Make other masks from the same cut.
 
