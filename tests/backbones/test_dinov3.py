@@ -241,3 +241,21 @@ def test_a_precision_asked_for_is_part_of_what_a_stored_map_is_found_by(weights,
     assert not np.array_equal(exact.array, rounded.array)
     assert nd.extract(image, precision="float32", **how).provenance["planes_from_cache"] == 1
     exact.check_fits(rounded)  # to compare, both will do
+
+
+def test_position_is_taken_out_by_default_to_match_across_images(weights, monkeypatch):
+    monkeypatch.setenv("NAPARI_DINOV3_WEIGHTS", str(weights[VIT].parent))
+    named = weights[VIT].parent / VIT
+    if not named.exists():
+        named.symlink_to(weights[VIT], target_is_directory=True)
+    first, second = np.random.default_rng(0).random((2, 96, 96), dtype=np.float32)
+    fixed, moving = (nd.extract(image, backbone=VIT, precision="float32") for image in (first, second))
+    place = {"row": 40, "col": 72}
+    plain = fixed.similarity_across(moving, model="none", **place)
+    matched = fixed.similarity_across(moving, **place)
+    given = fixed.similarity_across(moving, model=load_backbone(VIT, precision="float32"), **place)
+    np.testing.assert_allclose(matched, given, atol=1e-6)
+    assert np.abs(matched - plain).max() > 0.01
+    other = nd.FeatureMap.from_array(fixed.array, backbone=VIT, revision="another", image_shape=fixed.image_shape)
+    with pytest.raises(InputError, match="others than those that made these features"):
+        other.similarity_across(other, **place)

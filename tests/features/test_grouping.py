@@ -77,8 +77,24 @@ def test_backbones_that_agree_on_relations_are_at_distance_zero() -> None:
     noise = nd.FeatureMap.from_array(RNG.normal(size=(3, 8, 10, 20)).astype(np.float32))
     assert gram_distance(FEATURES, turned) < 1e-5
     assert gram_distance(FEATURES, noise) > 0.3
-    with pytest.raises(FeatureMismatchError, match="Grids of"):
+    with pytest.raises(FeatureMismatchError, match="Images of"):
         gram_distance(FEATURES, nd.FeatureMap.from_array(FEATURES.array[:, 1:]))
+
+
+def test_a_finer_grid_is_averaged_before_backbones_are_compared() -> None:
+    finer = nd.FeatureMap.from_array(FEATURES.array.repeat(2, axis=1).repeat(2, axis=2), stride=8)
+    assert finer.image_shape == FEATURES.image_shape
+    assert gram_distance(FEATURES, finer) < 1e-5
+    assert gram_distance(finer, FEATURES) < 1e-5
+
+
+def test_colours_of_the_foreground_leave_the_rest_black() -> None:
+    mask = foreground(FEATURES, side="smaller")
+    colours = FEATURES.pca(foreground="smaller")
+    assert not colours[~mask].any()
+    np.testing.assert_array_equal(colours[mask].min(axis=0), 0)  # its own components fill the range
+    np.testing.assert_array_equal(colours[mask].max(axis=0), 1)
+    assert np.abs(colours[mask] - FEATURES.pca()[mask]).max() > 0.1
 
 
 def test_impossible_requests_are_refused() -> None:

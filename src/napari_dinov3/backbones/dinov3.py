@@ -103,7 +103,8 @@ class DINOv3:
         self._path = require_weights(spec, weights, source=source)
         self._identity = identify(self._path, spec)
         self._device, self.precision = check_choice(device, precision)
-        self._how = {"layers": layers if isinstance(layers, str) else list(layers), "flips": flips}
+        chosen = {"scale": scale, "layers": layers, "shifts": shifts, "flips": flips}
+        self.options = BackboneOptions(device=device, precision=precision, weights=weights, source=source, **chosen)  # type: ignore[arg-type]
         self._network: Network | None = None
         self._scaling: tuple[calibration.Scaling, ...] | None = None
         self.spec = spec
@@ -136,7 +137,8 @@ class DINOv3:
             "precision": self.network.precision,
             "scale": self._scale,
             "shifts": self._shifts,
-            **self._how,
+            "layers": "last" if not self._layers else list(self._layers),
+            "flips": self.options.flips,
         }
 
     @property

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_dinov3.backbones.base import Backbone
+from napari_dinov3.backbones.throughput import remember_embedding
 from napari_dinov3.errors import InputError
 from napari_dinov3.features.tiling import Tile, blend_tiles, cut_tiles, pad_plane
 from napari_dinov3.geometry import grid_length
@@ -123,7 +124,7 @@ def embed_group(
     tokens: dict[int, list[FloatArray]] = {}
     left = dict.fromkeys(group, len(layout.tiles))
     for batch in _batches(planes, model, window, layout, group, batch_size):
-        embedding = model.embed(np.stack([pixels for _, _, pixels in batch]))
+        embedding = remember_embedding(model, np.stack([pixels for _, _, pixels in batch]))
         finished = []
         for at, (plane, tile, _) in enumerate(batch):
             if plane not in grids:

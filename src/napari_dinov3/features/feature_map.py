@@ -212,6 +212,36 @@ class FeatureMap:
 
         return views.similarity_to_region(self, mask, **options)
 
+    def foreground(self, **options: Any) -> npt.NDArray[np.bool_]:
+        """Split the patches by the first principal component; see :func:`napari_dinov3.features.grouping.foreground`."""
+        from napari_dinov3.features import grouping
+
+        return grouping.foreground(self, **options)
+
+    def clusters(self, clusters: int = 6, **options: Any) -> npt.NDArray[np.int32]:
+        """Group the patches by k-means; see :func:`napari_dinov3.features.grouping.cluster_patches`."""
+        from napari_dinov3.features import grouping
+
+        return grouping.cluster_patches(self, clusters=clusters, **options)
+
+    def nearest_planes(self, plane: int = 0, **options: Any) -> tuple[npt.NDArray[np.intp], FloatArray]:
+        """Find the planes most like one; see :func:`napari_dinov3.features.grouping.nearest_planes`."""
+        from napari_dinov3.features import grouping
+
+        return grouping.nearest_planes(self, plane, **options)
+
+    def similarity_across(self, other: FeatureMap, **options: Any) -> FloatArray:
+        """Compare a patch with those of another image; see :func:`napari_dinov3.features.grouping.similarity_across`."""
+        from napari_dinov3.features import grouping
+
+        return grouping.similarity_across(self, other, **options)
+
+    def gram_distance(self, other: FeatureMap, **options: Any) -> float:
+        """Tell how differently two backbones see one image; see :func:`napari_dinov3.features.grouping.gram_distance`."""
+        from napari_dinov3.features import grouping
+
+        return grouping.gram_distance(self, other, **options)
+
     def gram(self, plane: int = 0, **options: Any) -> FloatArray:
         """Cosine of all pairs of patches of a plane; see :func:`napari_dinov3.features.views.gram_matrix`."""
         from napari_dinov3.features import views

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from napari_dinov3.backbones.base import Backbone
 from napari_dinov3.errors import FeatureMismatchError, InputError
 from napari_dinov3.features.feature_map import FeatureMap
 from napari_dinov3.features.views import cosine_to, gram_matrix, sample_patches, standardisation
@@ -166,7 +167,15 @@ def nearest_planes(
     return order, np.asarray(similarity[order], np.float32)
 
 
-def similarity_across(features: FeatureMap, other: FeatureMap, *, plane: int = 0, row: float = 0, col: float = 0) -> FloatArray:
+def similarity_across(
+    features: FeatureMap,
+    other: FeatureMap,
+    *,
+    plane: int = 0,
+    row: float = 0,
+    col: float = 0,
+    model: Backbone | Literal["find", "none"] = "find",
+) -> FloatArray:
     """Compare the patch under a pixel with every patch of another image.
 
     Parameters
@@ -174,8 +183,11 @@ def similarity_across(features: FeatureMap, other: FeatureMap, *, plane: int = 0
     features : FeatureMap
         Where the pixel is.
     other : FeatureMap
-        The other image, made the same way; take the position out of both first
-        (:func:`~napari_dinov3.features.positional.for_matching`).
+        The other image, made the same way.
+    model : Backbone, "find" or "none"
+        What made both, to take the position out of a transformer's features first, since patches of unrelated images match at
+        equal coordinates (:mod:`napari_dinov3.features.positional`). By default it is loaded by its name; ``"none"`` compares
+        the features as they are.
     plane, row, col : int, float, float
         The pixel, in coordinates of the first image.
 
@@ -184,7 +196,12 @@ def similarity_across(features: FeatureMap, other: FeatureMap, *, plane: int = 0
     similarity : (planes, rows, cols) float32 in -1..1
         On the grid of `other`, both standardised as the first.
     """
+    from napari_dinov3.features.positional import for_matching, model_of
+
     features.check_fits(other)
+    network = model_of(features) if model == "find" else None if isinstance(model, str) else model
+    if network is not None:
+        features, other = for_matching(features, network), for_matching(other, network)
     mean, spread = standardisation(features)
     at_row, at_col = features.patch_at(row, col)
     return cosine_to(other, (features.plane(plane)[at_row, at_col] - mean) / spread, whitening=(mean, spread))
@@ -196,7 +213,8 @@ def gram_distance(features: FeatureMap, other: FeatureMap, *, plane: int = 0) ->
     Parameters
     ----------
     features, other : FeatureMap
-        Of the same image on the same grid, by different backbones.
+        Of the same image by different backbones; on one grid, or one grid a whole multiple finer than the other: then its
+        directions are averaged over the coarser patches.
     plane : int
         Which plane.
 
@@ -205,14 +223,28 @@ def gram_distance(features: FeatureMap, other: FeatureMap, *, plane: int = 0) ->
     distance : float
         Root mean square difference of their cosines over all pairs of patches, 0..2.
     """
-    if features.grid != other.grid:
+    ratio = max(features.stride, other.stride) / min(features.stride, other.stride)
+    if features.image_shape != other.image_shape or ratio % 1:
         raise FeatureMismatchError(
-            f"Grids of {features.grid} and {other.grid} patches",
-            "the same image at the same stride",
-            "Extract both with one stride",
+            f"Images of {features.image_shape} and {other.image_shape} pixels, strides {features.stride:g} and {other.stride:g}",
+            "the same image, and strides of which one divides the other",
+            "Extract both from one image, with one stride",
         )
-    difference = gram_matrix(features, plane) - gram_matrix(other, plane)
+    grid = min(features.grid, other.grid)
+    difference = gram_matrix(_coarser(features, grid, plane)) - gram_matrix(_coarser(other, grid, plane))
     return float(np.sqrt(np.mean(np.square(difference), dtype=np.float64)))
+
+
+def _coarser(features: FeatureMap, grid: tuple[int, int], plane: int) -> FeatureMap:
+    """Average the directions of one plane's patches over the patches of a coarser grid."""
+    mean, spread = standardisation(features)
+    step = -(-features.grid[0] // grid[0])
+    unit = _unit((features.plane(plane) - mean) / spread)
+    if step > 1:
+        padding = [(0, size * step - have) for size, have in zip(grid, features.grid, strict=True)]
+        padded = np.pad(unit, [*padding, (0, 0)], mode="symmetric")
+        unit = padded.reshape(grid[0], step, grid[1], step, -1).mean(axis=(1, 3))
+    return FeatureMap.from_array(unit, stride=features.stride * step)
 
 
 def _unit(vectors: npt.NDArray[np.floating]) -> FloatArray:

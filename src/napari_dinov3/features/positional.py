@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_dinov3.backbones.base import Backbone
+from napari_dinov3.backbones.base import Backbone, BackboneFacts
+from napari_dinov3.backbones.registry import list_backbones, load_backbone
 from napari_dinov3.backbones.sources import cache_folder
 from napari_dinov3.errors import InputError
 from napari_dinov3.features.embedding import embed_group, plan
@@ -101,6 +102,33 @@ def remove_position(features: FeatureMap, basis: FloatArray) -> FeatureMap:
     if features.in_memory:
         array = np.stack([array[plane] for plane in range(len(features))])
     return replace(features, array=array, revision=f"{features.revision}-without-position-{len(basis)}")
+
+
+def model_of(features: FeatureMap) -> Backbone | None:
+    """Load what made a map, by its name and the options it notes; None where its features hold no position to remove.
+
+    Raises
+    ------
+    InputError
+        If its weights are not found, or are others than those that made the map.
+    """
+    facts = _facts_of(features.backbone)
+    if facts is None or facts.kind != "dinov3" or "convnext" in facts.name:
+        return None
+    noted = features.provenance.get("network", {})
+    options = {name: noted[name] for name in ("scale", "shifts", "flips", "layers") if name in noted}
+    model = load_backbone(facts.name, **options)
+    if model.revision != features.revision:
+        raise InputError(
+            f"The weights of {facts.name} on this computer are others than those that made these features",
+            "the backbone that made them, to take their position out",
+            "Give it as model=load_backbone(name, weights=...), or model='none' to compare the features as they are",
+        )
+    return model
+
+
+def _facts_of(name: str) -> BackboneFacts | None:
+    return next((facts for facts in list_backbones() if facts.name == name), None)
 
 
 def for_matching(features: FeatureMap, model: Backbone, *, components: int = COMPONENTS) -> FeatureMap:

@@ -187,7 +187,10 @@ def _make(folder: Path, manifest: dict[str, Any]) -> None:
         with _room_on(folder):
             building.mkdir()
             chunks = (1, *shape[1:])
-            zarr.create_array(store=building / ARRAY, shape=shape, chunks=chunks, dtype=manifest["dtype"], compressors=None)
+            # a plane whose chunk was removed reads as NaN, never as features that look like some
+            zarr.create_array(
+                store=building / ARRAY, shape=shape, chunks=chunks, dtype=manifest["dtype"], compressors=None, fill_value=np.nan
+            )
             (building / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
         if folder.exists():
             folder.rmdir()

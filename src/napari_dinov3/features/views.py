@@ -7,6 +7,7 @@ compared as they are.
 
 from __future__ import annotations
 
+from typing import Literal
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -16,6 +17,7 @@ from napari_dinov3.errors import InputError
 from napari_dinov3.features.feature_map import FeatureMap
 
 FloatArray = npt.NDArray[np.float32]
+Foreground = Literal["none", "smaller", "larger", "positive", "negative"]
 
 MAX_SAMPLED_PATCHES = 50_000
 MAX_GRAM_PATCHES = 16_384
@@ -23,7 +25,9 @@ MAX_GRAM_PATCHES = 16_384
 _STANDARDISATIONS: WeakKeyDictionary[FeatureMap, tuple[FloatArray, FloatArray]] = WeakKeyDictionary()
 
 
-def sample_patches(features: FeatureMap, count: int = MAX_SAMPLED_PATCHES) -> FloatArray:
+def sample_patches(
+    features: FeatureMap, count: int = MAX_SAMPLED_PATCHES, *, mask: npt.NDArray[np.bool_] | None = None
+) -> FloatArray:
     """Take evenly spread patches of the whole stack, for statistics.
 
     Parameters
@@ -32,6 +36,8 @@ def sample_patches(features: FeatureMap, count: int = MAX_SAMPLED_PATCHES) -> Fl
         Of any size; at most 32 planes are read.
     count : int
         About how many patches to take.
+    mask : (planes, rows, cols) bool, optional
+        Take these alone.
 
     Returns
     -------
@@ -43,6 +49,7 @@ def sample_patches(features: FeatureMap, count: int = MAX_SAMPLED_PATCHES) -> Fl
     parts = []
     for index in chosen:
         patches = features.plane(int(index)).reshape(-1, features.dim)
+        patches = patches if mask is None else patches[mask[index].reshape(-1)]
         step = max(1, len(patches) // share)
         parts.append(patches[_spread(len(patches), step)])
     sample = np.concatenate(parts)
@@ -78,7 +85,9 @@ def _measure_standardisation(features: FeatureMap) -> tuple[FloatArray, FloatArr
     return sample.mean(axis=0, dtype=np.float64).astype(np.float32), np.where(spread > 1e-8, spread, 1).astype(np.float32)
 
 
-def pca_colours(features: FeatureMap, *, components: tuple[int, int, int] = (0, 1, 2)) -> FloatArray:
+def pca_colours(
+    features: FeatureMap, *, components: tuple[int, int, int] = (0, 1, 2), foreground: Foreground = "none"
+) -> FloatArray:
     """Colour every patch by three principal components, with one basis for all planes.
 
     Parameters
@@ -87,6 +96,9 @@ def pca_colours(features: FeatureMap, *, components: tuple[int, int, int] = (0, 
         Of a whole stack.
     components : (3,) ints
         Which components become red, green and blue, 0 the strongest.
+    foreground : {"none", "smaller", "larger", "positive", "negative"}
+        Show only this side of the thresholded first component, in colours of its own components, the rest black; see
+        :func:`~napari_dinov3.features.grouping.foreground`.
 
     Returns
     -------
@@ -94,8 +106,14 @@ def pca_colours(features: FeatureMap, *, components: tuple[int, int, int] = (0, 
         The 1st to 99th percentile of each component over the stack fills the range; missing components (fewer than three
         numbers a patch) are 0.5. The sign of a component is fixed by its largest loading.
     """
-    sample = sample_patches(features)
     out = np.full((*features.array.shape[:3], 3), 0.5, np.float32)
+    mask = None
+    if foreground != "none":
+        from napari_dinov3.features import grouping
+
+        mask = grouping.foreground(features, side=foreground)
+        out[~mask] = 0
+    sample = sample_patches(features, mask=mask)
     if len(sample) < 2:
         return out
     mean = sample.mean(axis=0, dtype=np.float64)
@@ -112,7 +130,8 @@ def pca_colours(features: FeatureMap, *, components: tuple[int, int, int] = (0, 
     matrix = (basis * scale[:, None] / np.maximum(high - low, 1e-12)).astype(np.float32)
     offset = (low / np.maximum(high - low, 1e-12) + mean @ matrix).astype(np.float32)
     for index in range(len(features)):
-        out[index, ..., : len(order)] = np.clip(features.plane(index) @ matrix - offset, 0, 1)
+        colours = np.clip(features.plane(index) @ matrix - offset, 0, 1)
+        out[index, ..., : len(order)] = colours if mask is None else np.where(mask[index, ..., None], colours, 0)
     return out
 
 

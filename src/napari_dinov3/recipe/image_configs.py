@@ -94,6 +94,7 @@ class PcaConfig(TaskConfig):
     takes: ClassVar[tuple[str, ...]] = ("features",)
     output: ClassVar[str] = "colours"
     components: tuple[int, int, int] = (0, 1, 2)
+    foreground: Literal["none", "smaller", "larger", "positive", "negative"] = "none"
 
     def steps(self, *inputs: Any) -> Job[Any]:
         """Colour the patches."""
