@@ -11,15 +11,16 @@ import pytest
 from napari.components import ViewerModel
 
 import napari_dinov3 as nd
-from napari_dinov3._napari import alignment, discovery, segmentation
+from napari_dinov3._napari import alignment, discovery, live, segmentation
 from napari_dinov3._napari.jobs import FeatureRequest, features_steps, pca_steps, region_steps, request_features
 from napari_dinov3._napari.layers import read_layer
-from napari_dinov3._napari.segmentation import Canvas, Prediction, prediction_steps
+from napari_dinov3._napari.live import Round, round_steps
+from napari_dinov3._napari.prediction import Canvas, Prediction
 from napari_dinov3._napari.session import session_of
 from napari_dinov3._napari.similarity import SimilarityView
 from napari_dinov3.errors import InputError
 from napari_dinov3.progress import collect
-from napari_dinov3.recipe import AlignConfig, ExtractConfig, TokenCutConfig
+from napari_dinov3.recipe import AlignConfig, ExtractConfig, ProbeConfig, TokenCutConfig
 from napari_dinov3.segment.probe import Probe
 
 CONFIG = ExtractConfig(backbone="filter-bank", stride=4)
@@ -84,10 +85,18 @@ def scribbled(viewer: ViewerModel) -> Any:
     return read_layer(viewer.add_labels(scribbles, name="scribbles")).planes
 
 
+def round_of(viewer: ViewerModel, scribbles: Any, head: Any = "linear", **options: Any) -> Round:
+    return Round(request(viewer), Prediction(Probe(head=head)), ProbeConfig(head=head), scribbles=scribbles, **options)
+
+
+def run(viewer: ViewerModel, work: Round) -> Prediction:
+    return collect(round_steps(session_of(viewer), work, {}))
+
+
 def test_labels_are_those_of_the_public_api(viewer: ViewerModel) -> None:
-    scribbles, prediction = scribbled(viewer), Prediction(Probe(head="linear"))
+    scribbles = scribbled(viewer)
     truth = read_layer(viewer.add_labels((viewer.layers["stack"].data > 130).astype(np.uint8))).planes
-    done = collect(prediction_steps(session_of(viewer), request(viewer), prediction, scribbles=scribbles, truth=truth))
+    done = run(viewer, round_of(viewer, scribbles, truth=truth))
     features = nd.extract(viewer.layers["stack"].data, backbone="filter-bank", stride=4)
     np.testing.assert_array_equal(done.labels, nd.Probe(head="linear").fit(features, scribbles.data).predict(features))
     assert done.complete
@@ -95,10 +104,8 @@ def test_labels_are_those_of_the_public_api(viewer: ViewerModel) -> None:
 
 
 def test_large_label_stacks_stay_lazy(viewer: ViewerModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segmentation, "LABELS_SHARE", 0)
-    done = collect(
-        prediction_steps(session_of(viewer), request(viewer), Prediction(Probe(head="linear")), scribbles=scribbled(viewer))
-    )
+    monkeypatch.setattr(live, "LABELS_SHARE", 0)
+    done = run(viewer, round_of(viewer, scribbled(viewer)))
     assert isinstance(done.labels, da.Array)
     assert not done.complete
     assert set(np.unique(done.labels[2].compute())) == {1, 2}
@@ -109,7 +116,7 @@ def test_soft_layers_are_lazy_lie_on_the_image_and_are_replaced(viewer: ViewerMo
     scribbles = scribbled(viewer)
 
     def show(head: Any) -> list[Any]:
-        done = collect(prediction_steps(session, wanted, Prediction(Probe(head=head)), scribbles=scribbles))
+        done = run(viewer, round_of(viewer, scribbles, head))
         return segmentation.show_soft_layers(
             viewer, partial(session.owned, "Panel"), wanted, done, probability=True, uncertainty=True, metadata={}
         )
@@ -126,8 +133,8 @@ def test_soft_layers_are_lazy_lie_on_the_image_and_are_replaced(viewer: ViewerMo
 
 
 def test_paint_in_labels_that_are_being_filled_stays_and_is_no_part_of_the_prediction(viewer: ViewerModel) -> None:
-    prediction = Prediction(Probe(head="linear"))
-    job = prediction_steps(session_of(viewer), request(viewer), prediction, scribbles=scribbled(viewer))
+    work = round_of(viewer, scribbled(viewer))
+    prediction, job = work.prediction, round_steps(session_of(viewer), work, {})
     while not prediction.done:
         next(job)
     canvas = Canvas(prediction)

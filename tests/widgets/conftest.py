@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 from napari.components import ViewerModel
-from napari.qt.threading import WorkerBase
 
 from napari_dinov3._napari.session import session_of
 from napari_dinov3.recipe import ExtractConfig
+from napari_dinov3.widgets.runner import await_jobs
 
 TIMEOUT_MS = 60_000
 
@@ -29,7 +29,7 @@ def add_stack(viewer: Any) -> None:
 def workers() -> Iterator[None]:
     """Let every worker end before the next test."""
     yield
-    WorkerBase.await_workers(10_000)
+    assert await_jobs(20)
     gc.collect()
 
 

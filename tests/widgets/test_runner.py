@@ -12,7 +12,7 @@ import pytest
 
 from napari_dinov3.errors import FallbackWarning, InputError
 from napari_dinov3.progress import Progress
-from napari_dinov3.widgets.runner import Cancelled, Done, Failed, JobRunner, drive
+from napari_dinov3.widgets.runner import Cancelled, Done, Failed, JobRunner, await_jobs, drive
 from napari_dinov3.widgets.status import error_text, progress_text, status_html
 
 
@@ -21,9 +21,7 @@ def runner(qtbot: Any) -> Iterator[JobRunner]:
     runner = JobRunner()
     yield runner
     runner.abandon()
-    from napari.qt.threading import WorkerBase
-
-    WorkerBase.await_workers(10_000)
+    assert await_jobs(10)
 
 
 class Held:
@@ -130,16 +128,48 @@ def test_our_warnings_reach_the_panel(runner: JobRunner, qtbot: Any) -> None:
     assert heard == ["Only class 1 is labelled"]
 
 
-def test_napari_closing_closes_the_job(runner: JobRunner, qtbot: Any) -> None:
-    from napari.qt.threading import WorkerBase
-
+def test_a_runner_that_is_gone_closes_its_job(qtbot: Any) -> None:
     held = Held()
+    runner = JobRunner()
     runner.run(held.job("answer"), "A job")
     qtbot.waitUntil(held.entered.is_set)
+    runner.abandon()
+    runner.deleteLater()
+    del runner
     held.go.set()
-    WorkerBase.await_workers(10_000)
-    qtbot.waitUntil(held.closed.is_set)
+    assert await_jobs(10)
     assert held.closed.is_set()
+
+
+def test_events_of_their_own_kind_are_never_left_out(runner: JobRunner, qtbot: Any) -> None:
+    class Ready(Progress):
+        pass
+
+    def job() -> Any:
+        for done in range(5):
+            yield Progress(done, 5)
+            yield Ready(done, 5)
+
+    seen: list[Progress] = []
+    runner.progressed.connect(seen.append)
+    with qtbot.waitSignal(runner.finished, timeout=10_000):
+        runner.run(job(), "A job")
+    assert [event.done for event in seen if isinstance(event, Ready)] == [0, 1, 2, 3, 4]
+
+
+def test_warnings_of_the_main_thread_stay_its_own(runner: JobRunner, qtbot: Any) -> None:
+    held, heard = Held(), []
+    runner.warned.connect(heard.append)
+    runner.run(held.job("answer"), "A job")
+    qtbot.waitUntil(held.entered.is_set)
+    with warnings.catch_warnings(), pytest.warns(FallbackWarning, match="here"):
+        held.go.set()
+        assert await_jobs(10)  # ends while the main thread has filters of its own
+        warnings.warn("here", FallbackWarning, stacklevel=1)
+    qtbot.wait(20)
+    assert not heard
+    with pytest.raises(UserWarning):  # the filters of the tests are as they were
+        warnings.warn("an error, as always", UserWarning, stacklevel=1)
 
 
 def test_progress_is_passed_on_at_most_twenty_times_a_second() -> None:

@@ -103,7 +103,7 @@ def test_scribbles_and_references_that_lie_elsewhere_are_refused(panel_of: Open,
 
 def test_what_was_trained_outlives_the_panel(panel_of: Open, finish: Finish, model: Any, tmp_path: Any) -> None:
     first = panel_of(SegmentPanel)
-    assert not first.save_button.isEnabled()
+    assert not first.files.save_button.isEnabled()
     scribble(first, model)
     reference = truth(model)
     first.reference.setValue(reference)
@@ -134,7 +134,7 @@ def test_a_failed_run_leaves_the_trained_probe(panel_of: Open, finish: Finish, m
     layer.data = np.zeros_like(strokes)
     train(panel, finish)
     assert panel.status.property("state") == "error"
-    assert not panel.save_button.isEnabled()
+    assert not panel.files.save_button.isEnabled()
     layer.data = strokes
     train(panel, finish)
     probe, prediction = panel.trained, panel.prediction

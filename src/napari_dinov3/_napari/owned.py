@@ -52,7 +52,7 @@ class OwnedLayer:
             Adds a new layer with this result and returns it.
         """
         layer = self.layer
-        if layer is None or belongs_to != self._belongs_to or self._painted or layer.data is not self._shown:
+        if layer is None or not self.reusable(belongs_to):
             with selection_kept(self._viewer()):
                 layer = add()
             self._layer_id, self._belongs_to, self._painted = layer.unique_id, belongs_to, False
@@ -62,6 +62,10 @@ class OwnedLayer:
             layer.metadata = dict(metadata)
         self._shown = layer.data
         return layer
+
+    def reusable(self, belongs_to: Hashable) -> bool:
+        """Whether the layer is as it was made and belongs to this source, so that its data may be filled in place."""
+        return self.showing and not self._painted and belongs_to == self._belongs_to
 
     @property
     def showing(self) -> bool:

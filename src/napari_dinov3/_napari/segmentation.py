@@ -1,131 +1,25 @@
-"""Scribbles to labels in a viewer: features, probe, labels of the visible plane first and then of the others.
-
-Labels of a stack that would take more than a share of the memory budget are not computed ahead: they become a lazy array
-whose planes are computed when they are looked at. Probabilities and uncertainty are always lazy.
-"""
+"""What else there is of a prediction: probability and uncertainty, computed when looked at, and a comparison with a reference."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from napari_dinov3._napari import script
-from napari_dinov3._napari.jobs import FeatureRequest, features_steps, outward
+from napari_dinov3._napari.jobs import FeatureRequest
 from napari_dinov3._napari.layers import Placement
 from napari_dinov3._napari.owned import OwnedLayer
+from napari_dinov3._napari.prediction import Prediction
 from napari_dinov3._napari.results import add_pixels
-from napari_dinov3._napari.session import Session
 from napari_dinov3.errors import InputError
 from napari_dinov3.evaluate.metrics import Report, evaluate_labels
-from napari_dinov3.features.feature_map import FeatureMap
 from napari_dinov3.image import Planes
-from napari_dinov3.progress import Job, Progress, part_of
-from napari_dinov3.segment.probe import Probe
+from napari_dinov3.progress import Job, Progress
 
 SOFT_LOOK: dict[str, Any] = {"contrast_limits": (0, 1), "opacity": 0.6, "visible": False}
-LABELS_SHARE = 0.25  # of the memory budget; larger label stacks stay lazy, and the layer's copy takes as much again
-
-
-@dataclass(slots=True, eq=False)
-class Prediction:
-    """Labels that a job fills plane by plane. A layer shows a copy of them, :class:`Canvas`: people paint in layers.
-
-    Parameters
-    ----------
-    probe : Probe
-        Fitted once the job has come that far.
-    features : FeatureMap or None
-        Once extracted.
-    labels : (planes, rows, cols) array or None
-        numpy, filled in the order the planes are wanted; or dask, computed when looked at.
-    done : set of int
-        Planes that hold their labels.
-    report : str
-        Comparison with a reference, where one was given; its first line says the most.
-    """
-
-    probe: Probe
-    features: FeatureMap | None = None
-    labels: Any = None
-    done: set[int] = field(default_factory=set)
-    report: str = ""
-
-    @property
-    def trained(self) -> bool:
-        """Whether the probe is fitted."""
-        return self.features is not None
-
-    @property
-    def complete(self) -> bool:
-        """Whether every plane is labelled, in memory."""
-        return isinstance(self.labels, np.ndarray) and len(self.done) == len(self.labels)
-
-
-class Canvas:
-    """What a layer shows of a prediction while it is made; a pixel that was painted meanwhile keeps its paint.
-
-    Parameters
-    ----------
-    prediction : Prediction
-        With its labels begun.
-    """
-
-    def __init__(self, prediction: Prediction) -> None:
-        self.prediction = prediction
-        labels = prediction.labels
-        self.array = np.zeros_like(labels) if isinstance(labels, np.ndarray) else labels
-        self._copied: set[int] = set()
-        self.catch_up()
-
-    def catch_up(self) -> None:
-        """Copy the planes that are labelled by now; call it in the main thread."""
-        if not isinstance(self.array, np.ndarray):
-            return  # computed when looked at, and no one can paint in it
-        for plane in self.prediction.done - self._copied:
-            shown = self.array[plane]
-            np.copyto(shown, self.prediction.labels[plane], where=shown == 0)
-            self._copied.add(plane)
-
-
-def prediction_steps(
-    session: Session, request: FeatureRequest, prediction: Prediction, *, scribbles: Planes | None, truth: Planes | None = None
-) -> Job[Prediction]:
-    """Extract features, train, and label every plane.
-
-    Parameters
-    ----------
-    session, request
-        The features that are wanted.
-    prediction : Prediction
-        Filled on the way; may be shown meanwhile.
-    scribbles : Planes or None
-        What to learn from, in the place of the image (:func:`~napari_dinov3._napari.layers.read_companion`); None where the
-        probe has learned already.
-    truth : Planes, optional
-        Reference labels to compare with, likewise.
-    """
-    features = yield from part_of(features_steps(session, request), start=0, span=40, total=100)
-    if scribbles is not None:
-        yield from part_of(prediction.probe.fit_steps(features, scribbles.data), start=40, span=20, total=100)
-    prediction.features = features
-    count = len(features)
-    size = count * features.image_shape[0] * features.image_shape[1] * prediction.probe.fitted.dtype.itemsize
-    if size > LABELS_SHARE * request.config.memory_gb * 1e9:
-        prediction.labels = prediction.probe.predict(features, lazy=True)
-        return prediction
-    prediction.labels = np.zeros((count, *features.image_shape), prediction.probe.fitted.dtype)
-    for plane in outward(count, request.visible):
-        prediction.labels[plane] = prediction.probe.predict_plane(features, plane)
-        prediction.done.add(plane)
-        yield Progress(60 + 40 * len(prediction.done) // count, 100, f"labels of plane {plane + 1} of {count}")
-    if truth is not None:
-        prediction.report = yield from part_of(report_steps(prediction.labels, truth), start=99, span=1, total=100)
-    return prediction
 
 
 def show_soft_layers(
@@ -204,7 +98,7 @@ def soft_script(placement: Placement, *, probability: bool, uncertainty: bool) -
     return lines
 
 
-def report_steps(labels: npt.NDArray[Any], truth: Planes) -> Job[str]:
+def report_steps(labels: Any, truth: Planes) -> Job[str]:
     """Compare labels with a reference, plane by plane, and write the outcome for people.
 
     Parameters

@@ -27,6 +27,7 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+from superqt import QCollapsible
 
 from napari_dinov3._napari.compat import unwrap
 from napari_dinov3._napari.session import session_of
@@ -124,6 +125,17 @@ class TaskPanel(QWidget):
             layout.addWidget(widget)
         self.body.addWidget(box)
         return box
+
+    def folded_section(self, title: str, *widgets: QWidget) -> QCollapsible:
+        """Add a titled group of widgets that is folded away at first."""
+        fold = QCollapsible(title)
+        fold.setDuration(0)
+        fold.toggleButton().setToolTip(f"Show or hide: {title.lower()}.")
+        fold.layout().setContentsMargins(0, 0, 0, 0)
+        for widget in widgets:
+            fold.addWidget(widget)
+        self.body.addWidget(fold)
+        return fold
 
     def on_close(self, *callbacks: Callable[[], None]) -> None:
         """Call these when the panel goes; they must not touch Qt."""

@@ -1,8 +1,11 @@
 """Run one job at a time in a worker thread, with progress, cancel and answers that are never stale.
 
 A job is a generator of this package. The worker pulls it and passes progress on; cancelling closes the generator in the
-worker's own thread, so its files and arrays are let go. An exception comes back as a value, because an exception that leaves
-a worker is shown by napari as a traceback. Each run has a number; what a superseded run still sends is dropped.
+worker's own thread, so its files and arrays are let go. An exception comes back as a value. Each run has a number; what a
+superseded run still sends is dropped.
+
+The threads are our own: napari's workers change the filters of warnings, which are one for the whole process, while napari
+changes them in the main thread, and each undoes what the other did.
 """
 
 from __future__ import annotations
@@ -10,14 +13,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Generator
+import warnings
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
-from napari.qt.threading import create_worker
 from napari.utils import progress
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, Qt, Signal
 
 from napari_dinov3.errors import FallbackWarning, IllPosedWarning
 from napari_dinov3.progress import Job, Progress
@@ -70,7 +72,7 @@ def drive(job: Job[Any], stop: threading.Event) -> Generator[Progress, None, Out
         while not stop.is_set():
             event = next(job)
             now = time.monotonic()
-            if now - shown >= PROGRESS_EVERY_S:
+            if type(event) is not Progress or now - shown >= PROGRESS_EVERY_S:  # kinds of their own bring something to show
                 shown = now
                 yield event
         return Cancelled()
@@ -82,6 +84,76 @@ def drive(job: Job[Any], stop: threading.Event) -> Generator[Progress, None, Out
         return Failed(error)
     finally:
         job.close()
+
+
+class _Worker(QObject):
+    """One thread that drives one job and sends what comes of it to the main thread.
+
+    Signals
+    -------
+    sent((number, content))
+        Progress, a warning of the job, and at last the outcome.
+    """
+
+    sent = Signal(object)
+    alive: ClassVar[set[threading.Thread]] = set()
+
+    def __init__(self, job: Job[Any], stop: threading.Event, number: int) -> None:
+        super().__init__()
+        self._job, self._stop, self._number = job, stop, number
+        self._thread = threading.Thread(target=self._drive, name="napari-dinov3 job", daemon=True)
+
+    def start(self) -> None:
+        _relay_warnings()
+        _Worker.alive.add(self._thread)
+        self._thread.start()
+
+    def _drive(self) -> None:
+        _LISTENERS[threading.get_ident()] = lambda shown: self.sent.emit((self._number, shown))
+        try:
+            steps = drive(self._job, self._stop)
+            while True:
+                self.sent.emit((self._number, next(steps)))
+        except StopIteration as end:
+            self.sent.emit((self._number, end.value))
+        finally:
+            _LISTENERS.pop(threading.get_ident(), None)
+            _Worker.alive.discard(self._thread)
+
+
+_LISTENERS: dict[int, Callable[[warnings.WarningMessage], None]] = {}
+"""Who hears the warnings of which thread."""
+
+
+def _relay_warnings() -> None:
+    """Have warnings that are raised in a worker sent to its runner, ours every time; called in the main thread.
+
+    Nothing is put back later: a filter that one thread restores while another is at work is what goes wrong.
+    """
+    for category in (IllPosedWarning, FallbackWarning):
+        if ("always", None, category, None, 0) not in warnings.filters[:2]:
+            warnings.simplefilter("always", category)
+    shown_before = warnings.showwarning
+    if getattr(shown_before, "relays", False):
+        return
+
+    def show(message: Any, category: Any, filename: str, lineno: int, file: Any = None, line: str | None = None) -> None:
+        listener = _LISTENERS.get(threading.get_ident())
+        if listener is None:
+            shown_before(message, category, filename, lineno, file, line)
+        else:
+            listener(warnings.WarningMessage(message, category, filename, lineno, file, line))
+
+    show.relays = True  # type: ignore[attr-defined]
+    warnings.showwarning = show
+
+
+def await_jobs(seconds: float) -> bool:
+    """Wait until every worker has ended, the abandoned ones too; says whether they have."""
+    until = time.monotonic() + seconds
+    for thread in tuple(_Worker.alive):
+        thread.join(max(0.0, until - time.monotonic()))
+    return not any(thread.is_alive() for thread in tuple(_Worker.alive))
 
 
 class JobRunner(QObject):
@@ -104,6 +176,7 @@ class JobRunner(QObject):
         self._stop = threading.Event()
         self._running = False
         self._bar: Any = None
+        self._worker: _Worker | None = None
 
     @property
     def running(self) -> bool:
@@ -118,23 +191,16 @@ class JobRunner(QObject):
         job : generator
             Not yet started.
         title : str
-            For napari's activity dock.
+            For napari's activity dock; without one the job is not listed there.
         """
         self.abandon()
         self._stop = threading.Event()
         self._running = True
-        worker: Any = create_worker(drive, job, self._stop)
-        for signal, slot in (
-            (worker.yielded, self._on_progress),
-            (worker.returned, self._on_returned),
-            (worker.warned, self._on_warned),
-        ):
-            signal.connect(partial(slot, self._number))
-        worker.aborted.connect(partial(self._on_returned, self._number, Cancelled()))
-        worker.aborted.connect(job.close)  # napari aborts workers when it closes; their own `finally` does not run then
-        self._bar = progress(total=0, desc=title)
+        self._worker = _Worker(job, self._stop, self._number)
+        self._worker.sent.connect(self._on_mail, Qt.ConnectionType.QueuedConnection)
+        self._bar = progress(total=0, desc=title) if title else None
         self.started.emit(title)
-        worker.start()
+        self._worker.start()
 
     def cancel(self) -> None:
         """Ask the current run to stop at its next step; `finished` brings a ``Cancelled``."""
@@ -147,29 +213,36 @@ class JobRunner(QObject):
         self._running = False
         self._close_bar()
 
-    def _on_progress(self, number: int, event: Progress) -> None:
-        if number != self._number or self._stop.is_set():
+    def _on_mail(self, mail: tuple[int, Any]) -> None:
+        number, content = mail
+        if isinstance(content, warnings.WarningMessage):
+            self._on_warned(number, content)
+        elif number != self._number:
+            return
+        elif isinstance(content, Progress):
+            self._on_progress(content)
+        else:
+            self._running = False
+            self._close_bar()
+            self.finished.emit(content)
+
+    def _on_progress(self, event: Progress) -> None:
+        if self._stop.is_set():
             return
         self.progressed.emit(event)
         # last, because napari handles events while it draws its bar: the answer may come in before these lines return
         bar = self._bar
-        if bar.total != BAR_STEPS:
-            bar.total = BAR_STEPS
-        bar.update(round(BAR_STEPS * event.fraction) - bar.n)
+        if bar is not None:
+            if bar.total != BAR_STEPS:
+                bar.total = BAR_STEPS
+            bar.update(round(BAR_STEPS * event.fraction) - bar.n)
 
-    def _on_warned(self, number: int, shown: tuple[Any, ...]) -> None:
-        message, category = shown[0], shown[1]
+    def _on_warned(self, number: int, shown: warnings.WarningMessage) -> None:
+        category = shown.category
         if number == self._number and issubclass(category, IllPosedWarning | FallbackWarning):
-            self.warned.emit(str(message))
+            self.warned.emit(str(shown.message))
         else:
-            _LOG.warning("%s: %s", category.__name__, message)
-
-    def _on_returned(self, number: int, outcome: Outcome) -> None:
-        if number != self._number:
-            return
-        self._running = False
-        self._close_bar()
-        self.finished.emit(outcome)
+            _LOG.warning("%s: %s", category.__name__, shown.message)
 
     def _close_bar(self) -> None:
         if self._bar is not None:
