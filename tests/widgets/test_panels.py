@@ -22,11 +22,12 @@ from napari_dinov3.widgets.align import AlignPanel
 from napari_dinov3.widgets.data import DataPanel
 from napari_dinov3.widgets.discover import DiscoverPanel
 from napari_dinov3.widgets.features import FeaturesPanel
+from napari_dinov3.widgets.objects import ObjectsPanel
 from napari_dinov3.widgets.panel import PANEL_WIDTH
 from napari_dinov3.widgets.segment import SegmentPanel
 
-PANELS = (DataPanel, FeaturesPanel, SegmentPanel, DiscoverPanel, AlignPanel)
-IMAGE_PANELS = PANELS[1:]
+PANELS = (DataPanel, FeaturesPanel, SegmentPanel, DiscoverPanel, AlignPanel, ObjectsPanel)
+IMAGE_PANELS = PANELS[1:5]
 each_panel = pytest.mark.parametrize("kind", PANELS, ids=lambda kind: kind.__name__)
 each_image_panel = pytest.mark.parametrize("kind", IMAGE_PANELS, ids=lambda kind: kind.__name__)
 Open = Callable[[type], Any]

@@ -13,10 +13,11 @@ from napari_dinov3.widgets.align import AlignPanel
 from napari_dinov3.widgets.data import DataPanel
 from napari_dinov3.widgets.discover import DiscoverPanel
 from napari_dinov3.widgets.features import FeaturesPanel
+from napari_dinov3.widgets.objects import ObjectsPanel
 from napari_dinov3.widgets.segment import SegmentPanel
 from napari_dinov3.widgets.tab_order import tab_widgets
 
-PANELS = (DataPanel, FeaturesPanel, SegmentPanel, DiscoverPanel, AlignPanel)
+PANELS = (DataPanel, FeaturesPanel, SegmentPanel, DiscoverPanel, AlignPanel, ObjectsPanel)
 
 
 @pytest.mark.parametrize("kind", PANELS, ids=lambda kind: kind.__name__)
