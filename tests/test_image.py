@@ -168,8 +168,8 @@ def test_nothing_outside_a_region_is_read() -> None:
     levels, counters = pyramid((80_000, 100_000), 3)
     features = nd.extract(levels, backbone="random-projection-cnx-tiny", level=1, region=(20_480, 20_480, 21_504, 21_504))
     assert features.image_shape == (512, 512)
-    assert [c.read for c in counters] == [0, counters[1].read, 0]
-    assert counters[1].read <= 8 * 512 * 512  # its one chunk, for the window of intensities and for the tiles
+    assert counters[0].read == counters[2].read == 0
+    assert 512 * 512 <= counters[1].read <= 8 * 512 * 512  # its one chunk, for the window of intensities and for the tiles
 
 
 @pytest.mark.parametrize("region", [(0, 0, 10), (5, 5, 5, 9), (0, 0, float("nan"), 9), (200, 0, 300, 9), ("a", 0, 1, 2)])

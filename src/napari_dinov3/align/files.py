@@ -42,12 +42,17 @@ def save_alignment(path: str | Path, alignment: StackAlignment | PairAlignment, 
     -------
     path : Path
     """
+    target = Path(path)
+    target.write_text(json.dumps(as_content(alignment, provenance=provenance), indent=1) + "\n", encoding="utf-8")
+    return target
+
+
+def as_content(alignment: StackAlignment | PairAlignment, *, provenance: Any = None) -> dict[str, Any]:
+    """Give what :func:`save_alignment` writes: plain lists, numbers and texts."""
     kind = "stack" if isinstance(alignment, StackAlignment) else "pair"
     content = {"format": FORMAT, "version": VERSION, "convention": CONVENTION, "kind": kind, "provenance": provenance}
     body = _from_stack(alignment) if isinstance(alignment, StackAlignment) else _from_pair(alignment)
-    target = Path(path)
-    target.write_text(json.dumps({**content, **body}, indent=1) + "\n", encoding="utf-8")
-    return target
+    return {**content, **body}
 
 
 def load_alignment(path: str | Path) -> StackAlignment | PairAlignment:

@@ -1,13 +1,16 @@
 """OME-TIFF, written plane by plane so that a stack larger than memory passes through in the memory of one plane.
 
-Lossless deflate compression; physical sizes and units in OME-XML; kind, place and provenance in an annotation (see
+Large planes are cut into tiles and get coarser levels as SubIFDs. Lossless deflate compression; physical
+sizes and units in OME-XML; kind, place and provenance in an annotation (see
 :mod:`~napari_dinov3.io.ome_metadata`). Ids are stored in an integer type that holds each of them exactly.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +20,8 @@ import numpy.typing as npt
 from napari_dinov3.errors import InputError
 from napari_dinov3.io import ome_metadata
 from napari_dinov3.io.atomic import written_whole
+from napari_dinov3.io.fed_writer import feed_steps
+from napari_dinov3.io.pyramid import BAND, bands, halved, level_sizes
 from napari_dinov3.progress import Job, Progress
 
 if TYPE_CHECKING:
@@ -24,7 +29,7 @@ if TYPE_CHECKING:
 
 _STORED = {"bool": "uint8", "float16": "float32"}  # what OME has no name for, in a type that holds it exactly
 _BIG = 3 << 30
-_TILE_FROM = 4096  # planes wider than this are stored as tiles, so that viewers need not read them whole
+_TILE = 512
 
 
 def write_steps(path: Path, image: ImageToWrite, *, overwrite: bool = False) -> Job[None]:
@@ -47,26 +52,71 @@ def write_steps(path: Path, image: ImageToWrite, *, overwrite: bool = False) -> 
     pages: dict[str, Any] = {
         "photometric": "rgb" if colours else "minisblack",
         "compression": "zlib",
-        "contiguous": False,
         "metadata": None,
         "predictor": dtype.kind in "iu" and image.kind == "image",
     }
     if colours and colours[0] == 4:
         pages["extrasamples"] = ["unassalpha"]
-    if max(plane_shape[:2]) > _TILE_FROM:
-        pages["tile"] = (512, 512)
+    sizes = level_sizes(*plane_shape[:2])
     big = math.prod(image.data.shape) * dtype.itemsize > _BIG
     with written_whole(path, overwrite=overwrite) as part, tifffile.TiffWriter(part, bigtiff=big) as writer:
         yield Progress(0, count, f"Write {path.name}")
-        for number, plane in enumerate(_planes(image.data, stack)):
-            description = xml.tostring(declaration=True).encode() if number == 0 else None
-            writer.write(_exact(plane, dtype, path), description=description, software="napari-dinov3", **pages)
+        for number, index in enumerate(np.ndindex(*stack)):
+            first = {"description": xml.tostring(declaration=True).encode()} if number == 0 else {}
+            first["software"] = "napari-dinov3"
+            plane = image.data[index]
+            if len(sizes) > 1:
+                yield from _pyramid_steps(writer, plane, sizes, path, dtype, image.kind == "labels", {**pages, **first})
+            else:
+                pixels = _exact(np.ascontiguousarray(plane), dtype, path)
+                writer.write(pixels, contiguous=False, **pages, **first)
             yield Progress(number + 1, count, f"Write {path.name}")
 
 
-def _planes(data: Any, stack: tuple[int, ...]) -> Iterator[npt.NDArray[Any]]:
-    for index in np.ndindex(*stack):
-        yield np.ascontiguousarray(data[index])
+def _pyramid_steps(
+    writer: Any, plane: Any, sizes: list[tuple[int, int]], path: Path, dtype: np.dtype[Any], labels: bool, options: dict[str, Any]
+) -> Job[None]:
+    """Write one plane as tiles, and its coarser levels as SubIFDs; each level is made of the one before, on disk."""
+    samples = tuple(plane.shape[2:])
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".part-", ignore_cleanup_errors=True) as folder:
+        source: Any = plane
+        for level, size in enumerate(sizes):
+            coarser = sizes[level + 1] if level + 1 < len(sizes) else None
+            kept = None
+            if coarser is not None:
+                kept = np.memmap(Path(folder, str(level)), dtype=dtype, mode="w+", shape=(*coarser, *samples))
+            place = {"subifds": len(sizes) - 1} if level == 0 else {"subfiletype": 1, "description": None}
+            shape = (*size, *samples)
+            settings = {**options, **place, "tile": (_TILE, _TILE), "shape": shape, "dtype": dtype}
+            yield from feed_steps(
+                partial(_write_tiles, writer, settings),
+                _tile_rows(source, kept, lambda pixels: _exact(pixels, dtype, path), labels),
+                count=math.ceil(size[0] / BAND),
+                message=f"Write {path.name}" + (f", level {level}" if level else ""),
+            )
+            source = kept
+        del source, kept
+
+
+def _write_tiles(writer: Any, settings: dict[str, Any], tiles: Iterator[npt.NDArray[Any]]) -> None:
+    writer.write(tiles, **settings)
+
+
+def _tile_rows(
+    source: Any, coarser: Any, exact: Callable[[npt.NDArray[Any]], npt.NDArray[Any]], labels: bool
+) -> Iterator[list[npt.NDArray[Any]]]:
+    """Cut bands into tiles of full size, row by row, and keep their half-size counterparts."""
+    for first, band in bands(source, exact):
+        if coarser is not None:
+            half = halved(band, labels=labels)[: coarser.shape[0] - first // 2, : coarser.shape[1]]
+            coarser[first // 2 : first // 2 + len(half)] = half
+        missing = [(0, -n % _TILE) for n in band.shape[:2]] + [(0, 0)] * (band.ndim - 2)
+        full = np.pad(band, missing)
+        yield [
+            np.ascontiguousarray(full[row : row + _TILE, col : col + _TILE])
+            for row in range(0, full.shape[0], _TILE)
+            for col in range(0, full.shape[1], _TILE)
+        ]
 
 
 def _stored_type(image: ImageToWrite) -> np.dtype[Any]:

@@ -15,6 +15,7 @@ from napari_dinov3.io.atomic import written_whole
 from napari_dinov3.io.image_file import ImageFile
 from napari_dinov3.io.ome_metadata import KEY, checked
 from napari_dinov3.io.optional import require
+from napari_dinov3.io.pyramid import BAND, halved, level_sizes
 from napari_dinov3.io.units import PIXEL, unit_name
 from napari_dinov3.progress import Job, Progress
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from napari_dinov3.io.image_to_write import ImageToWrite
 
 _TYPES = {"t": "time", "c": "channel"}
+_CHUNK = 1024
 
 
 def read_ome_zarr(path: Path, *, dataset: str | None = None) -> ImageFile:
@@ -98,9 +100,7 @@ def read_ome_zarr(path: Path, *, dataset: str | None = None) -> ImageFile:
 
 
 def write_ome_zarr_steps(path: Path, image: ImageToWrite, *, overwrite: bool = False) -> Job[None]:
-    """Write OME-Zarr 0.5, one level, a chunk a plane; lazy data stay lazy."""
-    _library(path)
-    import dask.array
+    """Write OME-Zarr 0.5, band by band; large planes get coarser levels, each made of the one before."""
     import zarr
 
     if "s" in image.axes:
@@ -109,25 +109,79 @@ def write_ome_zarr_steps(path: Path, image: ImageToWrite, *, overwrite: bool = F
             "channels: OME-Zarr has no colour axis",
             "Move the colours to a channel axis (axes='cyx'), or write .ome.tif",
         )
-    data = image.data if isinstance(image.data, dask.array.Array) else dask.array.from_array(image.data, chunks="auto")
-    letters = sorted(image.axes, key="tczyx".index)  # the order the format asks for
-    data = data.transpose([image.axes.index(a) for a in letters])
-    chunks = (*(1,) * (data.ndim - 2), *(min(n, 2048) for n in data.shape[-2:]))
+    letters = "".join(sorted(image.axes, key="tczyx".index))  # the order the format asks for
+    source = image.data if letters == image.axes else _as_dask(image.data).transpose([image.axes.index(a) for a in letters])
+    sizes = level_sizes(*(int(n) for n in source.shape[-2:]))
     axes = [{"name": a, "type": _TYPES.get(a, "space"), **_unit(image.units.get(a, PIXEL))} for a in letters]
-    scale = [float(image.spacing.get(a, 1.0)) for a in letters]
+    dtype = np.dtype("u1") if np.dtype(source.dtype) == bool else np.dtype(source.dtype)
     with written_whole(path, overwrite=overwrite) as part, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the library about its own future
-        yield Progress(0, 1, f"Write {path.name}")
+        writer = require("ome_zarr.writer", path.name)
         group = zarr.open_group(part, mode="w")
-        require("ome_zarr.writer", path.name).write_multiscale(
-            [data.rechunk(chunks)],
-            group,
-            axes=axes,
-            name=image.name,
-            coordinate_transformations=[[{"type": "scale", "scale": scale}]],
-        )
+        for level, size in enumerate(sizes):
+            shape = (*source.shape[:-2], *size)
+            chunks = _chunks(shape)
+            array = group.create_array(str(level), shape=shape, chunks=chunks, dtype=dtype, dimension_names=list(letters))
+            yield from _fill_steps(array, source, level > 0, image.kind == "labels", f"Write {path.name}")
+            source = array
+        datasets = [
+            {"path": str(level), "coordinateTransformations": _transformations(image, letters, sizes[0], size)}
+            for level, size in enumerate(sizes)
+        ]
+        writer.write_multiscales_metadata(group, datasets, axes=axes, name=image.name)
+        if image.kind == "labels":
+            group.attrs["ome"] = {**group.attrs["ome"], "image-label": {"version": "0.5"}}
         group.attrs[KEY] = _jsonable(image.own)
-        yield Progress(1, 1, f"Write {path.name}")
+
+
+def _chunks(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Choose one plane a chunk, parts of large planes, and several of tiny ones (the channels of a feature map)."""
+    rows, cols = (min(n, _CHUNK) for n in shape[-2:])
+    many = min(shape[-3], max(1, _CHUNK * _CHUNK // (rows * cols))) if len(shape) > 2 else 1
+    return (*(1,) * (len(shape) - 3), *(many,) * (len(shape) > 2), rows, cols)
+
+
+def _fill_steps(array: Any, source: Any, coarser: bool, labels: bool, message: str) -> Job[None]:
+    """Copy chunks of planes band by band, halved where the array is the next coarser level."""
+    shape, many = source.shape, array.chunks[-3] if len(array.shape) > 2 else 1
+    blocks = [tuple(slice(i, i + 1) for i in index) for index in np.ndindex(*shape[:-3])]
+    if len(shape) > 2:
+        blocks = [(*block, slice(first, first + many)) for block in blocks for first in range(0, shape[-3], many)]
+    rows, cols = array.shape[-2:]
+    for done, block in enumerate(blocks):
+        for first in range(0, shape[-2], BAND):
+            yield Progress(done * shape[-2] + first, len(blocks) * shape[-2], message)
+            band = np.asarray(source[(*block, slice(first, first + BAND))])
+            if not coarser:
+                array[(*block, slice(first, first + BAND))] = band
+                continue
+            stack = band.shape[:-2]
+            planes = [halved(plane, labels=labels) for plane in band.reshape(-1, *band.shape[-2:])]
+            half = np.stack(planes)[:, : rows - first // 2, :cols]
+            array[(*block, slice(first // 2, first // 2 + half.shape[1]))] = half.reshape(*stack, *half.shape[1:])
+
+
+def _transformations(image: ImageToWrite, letters: str, finest: tuple[int, int], size: tuple[int, int]) -> list[dict[str, Any]]:
+    """Give scale and translation of a level; a rotation or shear is kept in our own attributes only."""
+    factor = {"y": finest[0] / size[0], "x": finest[1] / size[1]}
+    scale = [float(image.spacing.get(a, 1.0)) * factor.get(a, 1.0) for a in letters]
+    shift = dict.fromkeys(letters, 0.0)
+    if image.world_from_pixel is not None:
+        space = [a for a in image.axes if a not in "cs"]
+        linear = image.world_from_pixel[:-1, :-1]
+        if np.allclose(linear, np.diag([image.spacing[a] for a in space])):
+            shift |= dict(zip(space, map(float, image.world_from_pixel[:-1, -1]), strict=True))
+    centre = {a: shift[a] + float(image.spacing.get(a, 1.0)) * (factor.get(a, 1.0) - 1) / 2 for a in letters}
+    steps: list[dict[str, Any]] = [{"type": "scale", "scale": scale}]
+    if any(centre.values()):
+        steps.append({"type": "translation", "translation": [centre[a] for a in letters]})
+    return steps
+
+
+def _as_dask(data: Any) -> Any:
+    import dask.array
+
+    return data if isinstance(data, dask.array.Array) else dask.array.from_array(data, chunks="auto")
 
 
 def _library(path: Path) -> tuple[Any, Any]:

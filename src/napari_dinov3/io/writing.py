@@ -1,7 +1,8 @@
 """Find the writer for a path, and say what the array's axes are.
 
 The formats: OME-TIFF (``.ome.tif``, ``.tif``), numpy (``.npy``, with a JSON file beside it for what numpy cannot hold), PNG for
-a single picture, CSV and JSON for tables, zarr for feature maps; with optional packages NIfTI (``.nii.gz``) and OME-Zarr.
+a single picture, GeoJSON and Neurofinder's regions for masks, CSV and JSON for tables and alignments, zarr for feature maps; with
+optional packages NIfTI (``.nii.gz``) and OME-Zarr.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ _IMAGES: dict[str, Callable[..., Job[None]]] = {
     ".nii.gz": nifti.write_nifti_steps,
     ".zarr": ome_zarr.write_ome_zarr_steps,
     ".geojson": regions.write_geojson_steps,
+    "regions.json": regions.write_regions_steps,
 }
 _TABLES = (".csv", ".json")
 
@@ -42,8 +44,9 @@ def write(path: str | Path, data: Any, **options: Any) -> Path:
     Parameters
     ----------
     path : path-like
-        Where; its ending decides the format (``.ome.tif``, ``.tif``, ``.npy``, ``.png``, ``.csv``, ``.json``;
-        ``.zarr`` for features).
+        Where; its ending decides the format: ``.ome.tif``, ``.tif``, ``.ome.zarr``, ``.nii``, ``.nii.gz``, ``.npy``, ``.png``;
+        ``.geojson`` (and ``.json`` with ``kind="labels"``) for masks; ``.csv`` and ``.json`` for tables and alignments; ``.zarr``
+        keeps all of a feature map, ``.ome.zarr`` and ``.ome.tif`` its numbers as channels.
     data : array-like, opened file, FeatureMap, or table
         An image of any kind this package works with (numpy, dask, zarr; large ones are written plane by plane), or for CSV and
         JSON a list of rows (mappings), a mapping of columns, or for JSON anything JSON can hold.
@@ -116,12 +119,15 @@ def write_steps(
     """
     target = check_target(path, overwrite=overwrite)
     suffix = ".nii.gz" if target.name.lower().endswith(".nii.gz") else target.suffix.lower()
+    if suffix == ".json" and kind == "labels":
+        suffix = "regions.json"
     if suffix in _TABLES:
+        data = _as_table(data, suffix)
         yield Progress(0, 1, f"Write {target.name}")
         tables.write_table(target, data, provenance=provenance, overwrite=overwrite)
         yield Progress(1, 1, f"Write {target.name}")
         return target
-    if suffix == ".zarr" and isinstance(data, FeatureMap):
+    if suffix == ".zarr" and isinstance(data, FeatureMap) and not target.name.lower().endswith(".ome.zarr"):
         yield from feature_store.write_features_steps(target, data, overwrite=overwrite)
         return target
     if suffix not in _IMAGES:
@@ -143,8 +149,42 @@ def write_steps(
     return target
 
 
+def _as_table(data: Any, suffix: str) -> Any:
+    """See an alignment as a table of its transforms, or all of it as JSON; anything else is a table already."""
+    if not isinstance(getattr(data, "transforms", None), np.ndarray):
+        return data
+    if suffix == ".json":
+        from napari_dinov3.align.files import as_content
+
+        return as_content(data)
+    names = [f"r{row}c{col}" for row in range(3) for col in range(3)]
+    return [{"section": i, **dict(zip(names, matrix.ravel().tolist(), strict=True))} for i, matrix in enumerate(data.transforms)]
+
+
+def _features_image(features: FeatureMap) -> ImageToWrite:
+    """See a feature map as an image with a channel a number, one pixel a patch, where the patches lie."""
+    import dask.array
+
+    flat = features.axes == "yx"
+    stack = "" if flat else features.axes[0]
+    array = features.array
+    data = (array if features.in_memory else dask.array.from_array(array, chunks=(1, *array.shape[1:]))).transpose(0, 3, 1, 2)
+    depth, row, col = features.spacing
+    used = slice(1, 4) if flat else slice(0, 4)
+    return ImageToWrite(
+        data[0] if flat else data,
+        f"{stack}cyx",
+        dict(zip(f"{stack}yx", (depth, row * features.stride, col * features.stride)[flat:], strict=True)),
+        dict(zip(f"{stack}yx", features.units[flat:], strict=True)),
+        world_from_pixel=features.world_from_patch[used, used],
+        provenance=features.provenance,
+    )
+
+
 def _describe(data: Any, like: Any, axes: str | None) -> ImageToWrite:
     """Bring axes, spacing, units and place together from the data and from what it is like."""
+    if isinstance(data, FeatureMap):
+        return _features_image(data)
     if isinstance(data, ImageFile):
         like = data if like is None else like
         axes = axes or data.axes
