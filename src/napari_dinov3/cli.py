@@ -34,6 +34,9 @@ COMMANDS = {
     "transfer": "train on one data set, test on another: the matrix of all pairs",
     "classify": "learn classes of whole images, or give new images theirs",
     "discover": "find what stands out, without labels (TokenCut)",
+    "sweep": "score TokenCut at every tau against known objects: a table and a plot",
+    "objects": "make objects of labels or of a probability, and measure them",
+    "classify-objects": "give every object a class, from a few examples",
     "align": "align the planes of a stack to each other",
     "run": "replay a recipe",
 }
@@ -103,7 +106,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
 
 
 def _module(command: str) -> Any:
-    return importlib.import_module(f"napari_dinov3.commands.{command}")
+    return importlib.import_module(f"napari_dinov3.commands.{command.replace('-', '_')}")
 
 
 @contextlib.contextmanager

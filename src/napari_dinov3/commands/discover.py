@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from napari_dinov3.commands.arguments import (
     add_channel,
@@ -18,6 +18,9 @@ from napari_dinov3.commands.arguments import (
 from napari_dinov3.commands.terminal import say
 from napari_dinov3.errors import InputError
 
+if TYPE_CHECKING:
+    from napari_dinov3.recipe import TaskConfig
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
@@ -28,9 +31,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tau", default="auto", help="cosine above which patches are linked, or auto")
     parser.add_argument(
         "--stack",
-        default="planes",
-        choices=("planes", "joint"),
-        help="cut every plane for itself, or the planes together so that all have the same side as object",
+        choices=("planes", "matched", "joint"),
+        help="cut every plane for itself, matched to the one before, or all together so that objects keep their side; "
+        "joint with --objects",
+    )
+    parser.add_argument(
+        "--window", type=int, metavar="PLANES", help="with --stack joint: link only patches of planes at most so far apart"
+    )
+    parser.add_argument(
+        "--objects",
+        choices=("pieces", "maskcut", "clusters"),
+        help="write labels instead of masks: the pieces of the mask, objects found by repeated cuts, or clusters of all patches",
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="most objects of --objects maskcut")
+    parser.add_argument(
+        "--clusters", default="auto", metavar="N", help="how many --objects clusters makes; auto: by the eigengap"
     )
     parser.add_argument(
         "--bipartition",
@@ -64,12 +79,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Discover objects."""
     from napari_dinov3.io import write
-    from napari_dinov3.recipe import Recipe, Step, TokenCutConfig, WriteConfig
+    from napari_dinov3.recipe import Recipe, Step, WriteConfig
 
     check_out(options.out, options.boxes, overwrite=options.overwrite)
-    config = TokenCutConfig(
+    config = _objects_config(options) if options.objects in ("maskcut", "clusters") else _cut_config(options)
+    wanted = f"{config.output}.{'masks' if options.objects is None else 'labels'}"
+    recipe = Recipe(
+        (
+            Step(read_config(options)),
+            Step(extract_config(options)),
+            Step(config),
+            Step(WriteConfig(path=options.out, kind="labels", overwrite=options.overwrite), inputs=(wanted, "features")),
+        )
+    )
+    result = run_and_keep(recipe, options, title="discover")[config.output]
+    names = ["row0", "col0", "row1", "col1"]
+    if config.output == "objects":
+        names.insert(0, "label")
+    found = [(plane, box) for plane, boxes in enumerate(result.boxes) for box in boxes]
+    rows = [{"plane": plane, **dict(zip(names, map(int, box), strict=True))} for plane, box in found]
+    if options.boxes:
+        write(options.boxes, rows or {name: [] for name in ("plane", *names)}, overwrite=options.overwrite)
+    cut = result.cut
+    what = f"{result.count} objects" if config.output == "objects" else f"{len(rows)} pieces"
+    say(f"{what} in {len(cut)} planes; the cut is well posed in {int(cut.well_posed.sum())} of them")
+    say(f"Wrote {options.out}")
+    return 0
+
+
+def _cut_config(options: argparse.Namespace) -> TaskConfig:
+    from napari_dinov3.recipe import TokenCutConfig
+
+    return TokenCutConfig(
         tau=_tau(options.tau),
-        stack=options.stack,
+        stack=options.stack or "planes",
+        window=options.window,
         bipartition=options.bipartition,
         side=options.side,
         component=options.component,
@@ -82,23 +126,45 @@ def run(options: argparse.Namespace) -> int:
         channel=options.channel,
         level=options.level,
     )
-    recipe = Recipe(
-        (
-            Step(read_config(options)),
-            Step(extract_config(options)),
-            Step(config),
-            Step(WriteConfig(path=options.out, kind="labels", overwrite=options.overwrite), inputs=("cut.masks", "features")),
-        )
+
+
+def _objects_config(options: argparse.Namespace) -> TaskConfig:
+    """Collect the options of many objects; those of masks count for repeated cuts only."""
+    from napari_dinov3.recipe import ClustersConfig, MaskCutConfig
+
+    unused = ("refine",) if options.objects == "maskcut" else ("refine", "bipartition", "side", "component")
+    for name in unused:
+        if getattr(options, name) is not None:
+            raise InputError(
+                f"--{name} with --objects {options.objects}",
+                "labels of whole patches" if name == "refine" else "an option of masks, which clusters do not make",
+                f"Leave out --{name}, or use --objects pieces",
+            )
+    common = {
+        "tau": _tau(options.tau),
+        "stack": options.stack or "joint",
+        "window": options.window,
+        "memory_gb": options.memory_gb,
+    }
+    if options.objects == "clusters":
+        return ClustersConfig(clusters=_clusters(options.clusters), **common)
+    chosen = {name: getattr(options, name) for name in ("bipartition", "side", "component")}
+    return MaskCutConfig(
+        rounds=options.rounds,
+        opening=options.opening,
+        closing=options.closing,
+        fill_holes=options.fill_holes,
+        invert=options.invert,
+        **common,
+        **{name: value for name, value in chosen.items() if value is not None},
     )
-    cut = run_and_keep(recipe, options, title="discover")["cut"]
-    names = ("row0", "col0", "row1", "col1")
-    found = [(plane, box) for plane, boxes in enumerate(cut.boxes) for box in boxes]
-    rows = [{"plane": plane, **dict(zip(names, map(int, box), strict=True))} for plane, box in found]
-    if options.boxes:
-        write(options.boxes, rows or {name: [] for name in ("plane", *names)}, overwrite=options.overwrite)
-    say(f"{len(rows)} pieces in {len(cut)} planes; the cut is well posed in {int(cut.well_posed.sum())} of them")
-    say(f"Wrote {options.out}")
-    return 0
+
+
+def _clusters(text: str) -> int | Literal["auto"]:
+    try:
+        return "auto" if text == "auto" else int(text)
+    except ValueError:
+        raise InputError(f"--clusters {text}", "a whole number, 2 or more, or auto", "Leave it out for auto") from None
 
 
 def _tau(text: str) -> float | Literal["auto"]:

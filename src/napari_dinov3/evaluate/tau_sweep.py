@@ -31,6 +31,19 @@ _CURVES = (
 )
 
 
+def figure_class() -> Any:
+    """Give matplotlib's figure, or say that it is missing; call it before long work that ends in a plot."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise MissingDependencyError(
+            "matplotlib is not installed",
+            "the optional package that draws the sweep",
+            'Install it with: pip install "napari-dinov3[plots]"; the table needs no package',
+        ) from None
+    return Figure
+
+
 @dataclass(frozen=True, slots=True)
 class TauSweep:
     """Scores at each tau.
@@ -69,15 +82,7 @@ class TauSweep:
         MissingDependencyError
             If matplotlib is not installed.
         """
-        try:
-            from matplotlib.figure import Figure
-        except ImportError:
-            raise MissingDependencyError(
-                "matplotlib is not installed",
-                "the optional package that draws the sweep",
-                'Install it with: pip install "napari-dinov3[plots]"; the table needs no package',
-            ) from None
-        figure = Figure(figsize=(6, 3.6), layout="constrained")
+        figure = figure_class()(figsize=(6, 3.6), layout="constrained")
         axes = figure.add_subplot()
         for name, label, style in _CURVES:
             values = [getattr(score, name) for score in self.scores]

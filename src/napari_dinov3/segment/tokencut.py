@@ -13,6 +13,7 @@ arXiv:2202.11539.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -25,6 +26,7 @@ from napari_dinov3.image import Planes, as_planes
 from napari_dinov3.progress import Job, collect
 from napari_dinov3.segment.affinity import FloatArray
 from napari_dinov3.segment.cut import CutOptions, NormalisedCut, SolvedPlanes
+from napari_dinov3.segment.mask_scribbles import mask_to_scribbles
 from napari_dinov3.segment.masks import BoolArray, MaskOptions, Split, boxes_of, decide_split, patch_means, plane_mask
 from napari_dinov3.segment.refine import RADIUS, refine_mask
 from napari_dinov3.segment.solve import solve_steps
@@ -57,6 +59,8 @@ class TokenCut:
         Box ``row0, col0, row1, col1`` in pixels around each piece of the mask, the largest first; last row and column excluded.
     image : Planes, optional
         The image, where one was given.
+    refined : tuple of uint8 arrays, optional
+        Refined masks of all planes, one bit a pixel, as they were drawn for the boxes.
     """
 
     cut: NormalisedCut = field(repr=False)
@@ -66,6 +70,7 @@ class TokenCut:
     thresholds: npt.NDArray[np.float64] = field(repr=False)
     boxes: tuple[npt.NDArray[np.int32], ...] = field(repr=False)
     image: Planes | None = field(default=None, repr=False)
+    refined: tuple[npt.NDArray[np.uint8], ...] | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.grid_masks)
@@ -97,6 +102,10 @@ class TokenCut:
 
     def mask(self, plane: int) -> BoolArray:
         """Make the (H, W) mask of one plane; each patch fills its square of pixels, unless the outline is refined."""
+        if self.refined is not None:
+            height, width = self.cut.image_shape
+            drawn = np.unpackbits(self.refined[plane], count=height * width)
+            return drawn.reshape(height, width).view(bool)
         return _full_size(self.grid_masks[plane], plane, self.cut, self.options, self.image)
 
     @property
@@ -109,6 +118,22 @@ class TokenCut:
 
         labels: npt.NDArray[np.int32] = ndimage.label(self.masks, output=np.int32)[0]
         return labels
+
+    def scribbles(self, *, margin: float | None = None) -> npt.NDArray[np.uint8]:
+        """Make scribbles of the masks, for a probe to start from.
+
+        Parameters
+        ----------
+        margin : float, optional
+            Pixels along outlines that are left unlabelled; one stride by default. It shrinks where a piece is thin.
+
+        Returns
+        -------
+        scribbles : (planes, H, W) uint8
+            1 background, 2 foreground, 0 unlabelled; nothing is labelled where a plane's mask is empty.
+        """
+        margin = self.cut.stride if margin is None else margin
+        return np.stack([mask_to_scribbles(self.mask(index), margin=margin) for index in range(len(self))])
 
     def with_masks(self, *, image: Any = None, **options: Any) -> TokenCut:
         """Make other masks from the same cut.
@@ -232,9 +257,10 @@ def make_masks(cut: NormalisedCut, options: MaskOptions | None = None, *, image:
         )
         for index in range(len(cut))
     ]
+    refined = None
     if options.refine:
         full = (_full_size(one.mask, index, cut, options, image) for index, one in enumerate(made))
-        boxes = tuple(boxes_of(mask, stride=1, first_centre=0, image_shape=cut.image_shape) for mask in full)
+        boxes, refined = _boxes_and_bits(full, cut.image_shape)
     else:
         boxes = tuple(boxes_of(one.mask, image_shape=cut.image_shape, **where) for one in made)
     return TokenCut(
@@ -245,7 +271,19 @@ def make_masks(cut: NormalisedCut, options: MaskOptions | None = None, *, image:
         np.array([one.threshold for one in made]),
         boxes,
         image,
+        refined,
     )
+
+
+def _boxes_and_bits(
+    masks: Iterable[BoolArray], shape: tuple[int, int]
+) -> tuple[tuple[npt.NDArray[np.int32], ...], tuple[npt.NDArray[np.uint8], ...]]:
+    """Draw boxes around the pieces of each mask, and pack the masks; they come one at a time."""
+    boxes, bits = [], []
+    for mask in masks:
+        boxes.append(boxes_of(mask, stride=1, first_centre=0, image_shape=shape))
+        bits.append(np.packbits(mask))
+    return tuple(boxes), tuple(bits)
 
 
 def _splits(
