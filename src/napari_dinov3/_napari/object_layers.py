@@ -60,10 +60,9 @@ def make_lines(source: Source, config: ObjectsConfig, image: Source | None) -> l
     """Write making and measuring objects; the image is in ``image`` already, where there is one."""
     placement = source.placement
     lines = [*script.layer_lines(source, variable="labels"), config.to_python(_placed("labels", source))]
-    measured = () if image is None else ("image",)
-    how = MeasureConfig(axes=script.axes_of(image)) if image is not None else MeasureConfig()
-    call = how.to_python("objects", *measured)
-    lines += [call if image is not None else "table = nd.measure_objects(objects)"]
+    soft = source.planes.dtype.kind == "f"
+    how = MeasureConfig(intensity=image is not None, probability=soft, axes=None if image is None else script.axes_of(image))
+    lines += [how.to_python("objects", *(() if image is None else ("image",)), *(("labels",) if soft else ()))]
     add = script.add_line(
         "labels", "objects.labels", name=f"{placement.name} objects", placement=placement, transform=placement.pixel_transform()
     )

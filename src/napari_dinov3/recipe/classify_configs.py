@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from napari_dinov3.progress import Job
-from napari_dinov3.recipe.task_config import TaskConfig
+from napari_dinov3.recipe.task_config import PLANES, TaskConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,24 +47,39 @@ class ObjectsConfig(TaskConfig):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasureConfig(TaskConfig):
-    """Options of :func:`napari_dinov3.measure_objects`, for an image."""
+    """Options of :func:`napari_dinov3.measure_objects`.
+
+    `intensity` says whether an image goes in, `probability` whether the probability that the objects were made of does.
+    """
 
     task: ClassVar[str] = "measure"
-    takes: ClassVar[tuple[str, ...]] = ("objects", "image")
+    takes: ClassVar[tuple[str, ...]] = ("objects",)
     output: ClassVar[str] = "table"
+    intensity: bool = True
+    probability: bool = False
     axes: str | None = None
     rgb: bool | None = None
     channel: int | tuple[int, ...] | None = None
     level: int = 0
 
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The objects, and what they are measured in."""
+        return ("objects", *(("image",) if self.intensity else ()), *(("labels",) if self.probability else ()))
+
     def steps(self, *inputs: Any) -> Job[Any]:
         """Measure every object."""
         from napari_dinov3.classify.object_table import measure_objects_steps
 
-        return (yield from measure_objects_steps(*inputs, **self.options()))
+        given = dict(zip(self.inputs, inputs, strict=True))
+        how = {name: value for name, value in self.options().items() if name in PLANES}
+        return (yield from measure_objects_steps(given["objects"], given.get("image"), probability=given.get("labels"), **how))
 
     def _expression(self, names: tuple[str, ...]) -> str:
-        return self._call("nd.measure_objects", *names)
+        given = dict(zip(self.inputs, names, strict=True))
+        images = (given["image"],) if self.intensity else ()
+        soft = (f"probability={given['labels']}",) if self.probability else ()
+        return self._call("nd.measure_objects", given["objects"], *images, *soft, skip=("intensity", "probability"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
