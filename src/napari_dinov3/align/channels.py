@@ -134,7 +134,7 @@ def _at_scale(filled: FloatArray, known: BoolArray, whole: bool, sigma: float) -
 
     window = round(WINDOW * max(1.0, sigma))
     smooth = ndimage.gaussian_filter(filled, sigma, mode="nearest")
-    share = None if whole else np.maximum(_box(known.astype(np.float32), window), 1e-3)
+    share = None if whole else np.maximum(wide_mean(known.astype(np.float32), window), 1e-3)
     centred = smooth - _local_mean(smooth, known, share, window)
     detail = _contrast_1(centred[None], known, share, window)
     gr, gc = (ndimage.sobel(smooth, axis=axis, mode="nearest") for axis in (0, 1))
@@ -143,8 +143,8 @@ def _at_scale(filled: FloatArray, known: BoolArray, whole: bool, sigma: float) -
     return np.concatenate([detail, _contrast_1(double, known, share, window)])
 
 
-def _box(values: FloatArray, window: int) -> FloatArray:
-    """Average twice over a box: close to a Gaussian and independent of its width in cost."""
+def wide_mean(values: FloatArray, window: int) -> FloatArray:
+    """Average twice over a box of half the window: close to a Gaussian, and independent of its width in cost."""
     from scipy import ndimage
 
     half = max(3, window // 2 | 1)
@@ -154,8 +154,8 @@ def _box(values: FloatArray, window: int) -> FloatArray:
 
 def _local_mean(values: FloatArray, known: BoolArray, share: FloatArray | None, window: int) -> FloatArray:
     if share is None:
-        return _box(values, window)
-    return _box(np.where(known, values, 0).astype(np.float32), window) / share
+        return wide_mean(values, window)
+    return wide_mean(np.where(known, values, 0).astype(np.float32), window) / share
 
 
 def _contrast_1(parts: FloatArray, known: BoolArray, share: FloatArray | None, window: int) -> FloatArray:

@@ -13,14 +13,16 @@ References
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from napari_dinov3.align.channels import BOTH, FloatArray, comparable_channels, shrink
 from napari_dinov3.align.elastic import SplineField, basis_at, bending_matrix, control_shape
-from napari_dinov3.align.refine import Overlap, combined_agreement, linearised, overlay
+from napari_dinov3.align.matched import matched_terms
+from napari_dinov3.align.refine import combined_agreement, linearised, overlay, pull_grey
 from napari_dinov3.align.transforms import scaled
 from napari_dinov3.geometry import Matrix
 
@@ -29,9 +31,14 @@ MOST_CONTROLS = 40  # along the longer side
 SMALLEST_JACOBIAN = 0.2
 _LEVEL_SIDES = (128, 256, 1 << 30)
 _STEPS = 4
+_POLISH_STEPS = 2
+_NOISELESS = 0.97  # agreement beyond which noise is not what limits the fit
+_COHERENT = 0.1  # pixels: standard error of a shift of the whole, beyond which pixels are not worth a polish
 _CELL = 4
-_STIFFNESS = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
+_STIFFNESS = (1e-3, 1e-2, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
 _MOVES = 0.01  # pixels
+
+LinearTerm: TypeAlias = tuple[FloatArray, FloatArray, FloatArray, FloatArray]  # residual, by_row, by_col, weight
 
 
 class NormalEquations(NamedTuple):
@@ -84,7 +91,8 @@ def fit_field(
         field = _improved(fixed, moving, matrix, field, factor)
         if factor == 1 and level >= 2:
             break
-    return field
+    now = overlay(comparable_channels(fixed), moving, matrix, field=field)
+    return field if combined_agreement(now.agreement) > _NOISELESS else _polished(fixed, moving, matrix, field)
 
 
 def resampled(field: SplineField, shape: tuple[int, int], spacing: float) -> SplineField:
@@ -144,7 +152,7 @@ def _improved(fixed: FloatArray, moving: FloatArray, matrix: Matrix, field: Spli
     now = overlay(target, image, small, field=field)
     stiffness: float | None = None
     for _ in range(_STEPS):
-        equations = _gathered(now, small)
+        equations = _gathered(linearised(now), shape, small)
         if equations is None:
             break
         if stiffness is None:
@@ -163,9 +171,32 @@ def _improved(fixed: FloatArray, moving: FloatArray, matrix: Matrix, field: Spli
     return field.scaled(factor)
 
 
-def _gathered(now: Overlap, matrix: Matrix) -> NormalEquations | None:
-    rows, cols = (n // _CELL for n in now.known.shape)
-    if rows < 2 or cols < 2 or not now.known.any():
+def _polished(fixed: FloatArray, moving: FloatArray, matrix: Matrix, field: SplineField) -> SplineField:
+    """Take the last steps on what :mod:`~napari_dinov3.align.matched` filters out of the noise."""
+    shape = (fixed.shape[0], fixed.shape[1])
+    stiffness: float | None = None
+    start = field
+    for _ in range(_POLISH_STEPS):
+        found = matched_terms(fixed, pull_grey(moving, matrix, field=field, shape=shape))
+        equations = None if found is None else _gathered(found.terms, shape, matrix)
+        if found is None or equations is None or found.standard_error > _COHERENT:
+            return start  # too little is shared pixel by pixel, as between stains: the coarser channels see more
+        if stiffness is None:
+            stiffness = _chosen_stiffness(equations, field, shape)
+        proposal = _step(equations, field, stiffness)
+        while proposal.smallest_jacobian(matrix, shape) < SMALLEST_JACOBIAN and stiffness < 1e6:
+            stiffness *= 4
+            proposal = _step(equations, field, stiffness)
+        moved = float(np.abs(proposal.coefficients - field.coefficients).max())
+        field = proposal
+        if moved < _MOVES:
+            break
+    return field
+
+
+def _gathered(terms: Sequence[LinearTerm], shape: tuple[int, int], matrix: Matrix) -> NormalEquations | None:
+    rows, cols = (n // _CELL for n in shape)
+    if rows < 2 or cols < 2 or not terms:
         return None
     back = np.linalg.inv(matrix[:2, :2])
 
@@ -174,7 +205,7 @@ def _gathered(now: Overlap, matrix: Matrix) -> NormalEquations | None:
         return np.asarray(blocks.sum(axis=(1, 3), dtype=np.float64).ravel())
 
     sums = np.zeros((5, rows * cols))
-    for residual, by_row, by_col, weight in linearised(now):
+    for residual, by_row, by_col, weight in terms:
         gr = np.float32(back[0, 0]) * by_row + np.float32(back[1, 0]) * by_col
         gc = np.float32(back[0, 1]) * by_row + np.float32(back[1, 1]) * by_col
         wr, wc = weight * gr, weight * gc

@@ -8,13 +8,13 @@ level by level (:mod:`~napari_dinov3.align.refine`); a null test decides whether
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from napari_dinov3.align.channels import BOTH, comparable_channels, shrink
+from napari_dinov3.align.channels import comparable_channels, shrink
 from napari_dinov3.align.coarse import (
     Candidate,
     angles_up_to,
@@ -25,8 +25,9 @@ from napari_dinov3.align.coarse import (
 from napari_dinov3.align.correlation import offset_scores
 from napari_dinov3.align.deform import fit_coefficients, fit_field
 from napari_dinov3.align.elastic import SplineField, control_shape
+from napari_dinov3.align.pair_alignment import PairAlignment as PairAlignment
 from napari_dinov3.align.quality import NO_MATCH, MatchQuality, match_quality
-from napari_dinov3.align.refine import combined_agreement, overlay, refine
+from napari_dinov3.align.refine import combined_agreement, overlay, polish, refine
 from napari_dinov3.align.section import WORKING_SIDE, Section, prepare_section
 from napari_dinov3.align.transforms import (
     LINEAR_MODELS,
@@ -34,150 +35,23 @@ from napari_dinov3.align.transforms import (
     MODELS,
     LinearModel,
     Model,
-    Points,
     check_model,
     fit_matrix,
-    layer_affine,
+    nearest,
     scaled,
 )
-from napari_dinov3.align.warp import warp
 from napari_dinov3.backbones.base import Backbone
 from napari_dinov3.errors import InputError
 from napari_dinov3.geometry import Matrix, transform_points
 from napari_dinov3.image import Planes, as_planes
 from napari_dinov3.progress import Job, Progress, collect
 
+_NOISELESS = 0.97  # agreement of the sharp channels beyond which noise is not what limits the fit
 _LANDMARK_CONTROLS = 8  # control points along the longer side of a field drawn through landmarks
-_POLISH = 4  # steps with a second, wider scale, which sees through noise
 
 
 Landmarks: TypeAlias = tuple[npt.ArrayLike, npt.ArrayLike]
 LandmarkUse = Literal["start", "fit"]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PairAlignment:
-    """How one image lies on another.
-
-    Parameters
-    ----------
-    matrix : (3, 3) float64
-        Fixed to moving, in pixels ``(row, col, 1)``. A guess not to be used where `refused`.
-    field : SplineField or None
-        Elastic displacement added after the matrix.
-    model : str
-        What was fitted.
-    fixed_shape, moving_shape : (2,) ints
-        Rows and columns of either image.
-    match : MatchQuality
-        The null test.
-    reason : str
-        Why the pair is refused; empty where it is not.
-    backbone : str
-        Whose features took part; empty for pixels alone.
-    """
-
-    matrix: Matrix
-    field: SplineField | None = field(repr=False)
-    model: Model
-    fixed_shape: tuple[int, int]
-    moving_shape: tuple[int, int]
-    match: MatchQuality
-    reason: str = ""
-    backbone: str = ""
-
-    @property
-    def refused(self) -> bool:
-        """Whether these two images do not match."""
-        return bool(self.reason)
-
-    @property
-    def quality(self) -> float:
-        """Standard deviations by which the match exceeds wrong offsets of the same pair; below 6.5 it is refused."""
-        return self.match.z
-
-    @property
-    def layer_affine(self) -> Matrix:
-        """(3, 3) affine that shows the moving image in the fixed image's pixels (the linear part of an elastic fit)."""
-        return layer_affine(self.matrix)
-
-    def map_points(self, points: npt.ArrayLike) -> Points:
-        """Find where places of the fixed image lie in the moving image.
-
-        Parameters
-        ----------
-        points : (N, 2) array-like
-            ``(row, col)`` in pixels of the fixed image.
-
-        Returns
-        -------
-        points : (N, 2) float64
-            ``(row, col)`` in pixels of the moving image.
-
-        Raises
-        ------
-        InputError
-            If the pair was refused.
-        """
-        self._must_match()
-        at = np.asarray(points, np.float64).reshape(-1, 2)
-        mapped = transform_points(self.matrix, at)
-        return mapped if self.field is None else mapped + self.field.at(at)
-
-    def errors(self, fixed: npt.ArrayLike, moving: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        """Check the alignment with landmarks.
-
-        Parameters
-        ----------
-        fixed, moving : (N, 2) array-like
-            The same places in either image, ``(row, col)`` in pixels.
-
-        Returns
-        -------
-        errors : (N,) float64
-            Distance of each fixed landmark, mapped, to its moving one, in moving pixels.
-        """
-        return np.asarray(np.linalg.norm(self.map_points(fixed) - np.asarray(moving, np.float64).reshape(-1, 2), axis=1))
-
-    def apply(self, moving: Any, *, order: int | None = None, fill: float = 0) -> npt.NDArray[Any]:
-        """Pull the moving image, or anything drawn on it, onto the fixed image.
-
-        Parameters
-        ----------
-        moving : (rows, cols) or (rows, cols, channels) array-like
-            The moving image, another channel of it, or its labels.
-        order : int, optional
-            0 nearest (labels), 1 linear, 3 cubic; by default 0 for bool and 32/64-bit integers, else 3.
-        fill : float
-            Value where the moving image has nothing.
-
-        Returns
-        -------
-        aligned : (rows, cols[, channels])
-            Of the fixed image's size and the moving image's type.
-
-        Raises
-        ------
-        InputError
-            If the pair was refused, or `moving` has another size than the image that was aligned.
-        """
-        self._must_match()
-        image = np.asarray(moving)
-        if image.shape[:2] != self.moving_shape:
-            raise InputError(
-                f"An image of {image.shape[:2]} pixels",
-                f"the moving image's {self.moving_shape}",
-                "Apply the alignment to an image of the same size",
-            )
-        return warp(image, self.matrix, field=self.field, shape=self.fixed_shape, order=order, fill=fill)
-
-    def _must_match(self) -> None:
-        if self.refused:
-            raise InputError(
-                self.reason,
-                "two images that show the same place",
-                "Check 'refused' first, choose other images, or give landmarks to start from",
-            )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -266,7 +140,7 @@ def align_pair_steps(
     if landmarks is not None and landmark_use == "fit":
         return _from_landmarks(landmarks, model, sections)
     hint = None if landmarks is None else landmark_matrix(landmarks, model=linear)
-    fit = fit_sections(sections[0], sections[1], model=linear, rotation=rotation, hint=hint)
+    fit = fit_sections(sections[0], sections[1], model=linear, rotation=rotation, hint=hint, vouch=True)
     if model == "elastic" and fit.match.accepted:
         yield Progress(3, 4, "Elastic deformation")
         fit = deformed(sections[0], sections[1], fit)
@@ -291,6 +165,7 @@ def fit_sections(
     model: LinearModel,
     rotation: float | None = None,
     hint: Matrix | None = None,
+    vouch: bool = False,
 ) -> Fit:
     """Fit a linear transform to two prepared sections.
 
@@ -304,6 +179,8 @@ def fit_sections(
         As in :func:`align_pair_steps`.
     hint : (3, 3) float64, optional
         Where the moving section is expected, in full pixels. If the match there is accepted, nothing else is tried.
+    vouch : bool
+        Let an affine fit decide whether the two match where `model` fits too badly to say; its nearest `model` is the answer.
 
     Returns
     -------
@@ -326,7 +203,20 @@ def fit_sections(
             best = fit
         if best.match.accepted:
             break
+    if vouch and model != "affine" and not best.match.accepted:
+        best = _vouched(fixed, moving, best, model)
     return Fit(scaled(best.matrix, fixed.factor), best.match)
+
+
+def _vouched(fixed: Section, moving: Section, fit: Fit, model: LinearModel) -> Fit:
+    """Where a simple model fits too badly to convince, let an affine one say whether the two match at all."""
+    start = fit.matrix if fit.match.z > 0 else np.eye(3)
+    coarse = coarse_pose(fixed.image, moving.image, model="affine", hints=[start])
+    free = _refined(fixed, moving, coarse, "affine")
+    if not free.match.accepted:
+        return fit
+    shape = (fixed.image.shape[0], fixed.image.shape[1])
+    return Fit(nearest(free.matrix, model, shape), free.match)
 
 
 def landmark_matrix(landmarks: Landmarks, *, model: LinearModel) -> Matrix:
@@ -349,7 +239,9 @@ def deformed(fixed: Section, moving: Section, fit: Fit) -> Fit:
     matrix = scaled(fit.matrix, 1 / fixed.factor)
     field = fit_field(fixed.image, moving.image, matrix)
     match = match_quality(fixed.image, moving.image, matrix, field=field)
-    if not match.accepted or match.agreement < fit.match.agreement:
+    target = comparable_channels(fixed.image)
+    before, after = (combined_agreement(overlay(target, moving.image, matrix, field=f).agreement) for f in (None, field))
+    if not match.accepted or after <= before:
         return fit
     return Fit(fit.matrix, match, field.scaled(fixed.factor))
 
@@ -370,17 +262,17 @@ def _from_landmarks(landmarks: Landmarks, model: Model, sections: list[Section])
 
 def _refined(fixed: Section, moving: Section, coarse: Candidate, model: LinearModel) -> Fit:
     """Refine level by level; a level that makes the agreement worse is not taken."""
-    matrix = coarse.matrix
+    matrix, after = coarse.matrix, 0.0
     level = max(1, thumbnail_factor(fixed.image.shape, moving.image.shape) // 2)
     for factor in dict.fromkeys((level, 1)):
         target, image = comparable_channels(shrink(fixed.image, factor)), shrink(moving.image, factor)
         start = scaled(matrix, 1 / factor)
         refined = refine(target, image, start, model=model)
-        if factor == 1:
-            refined = refine(comparable_channels(fixed.image, sigmas=BOTH), image, refined, model=model, iterations=_POLISH)
         before, after = (combined_agreement(overlay(target, image, m).agreement) for m in (start, refined))
         if after >= before:
             matrix = scaled(refined, factor)
+    if after < _NOISELESS:
+        matrix = polish(fixed.image, moving.image, matrix, model=model)
     return Fit(matrix, match_quality(fixed.image, moving.image, matrix))
 
 

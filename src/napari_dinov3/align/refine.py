@@ -16,6 +16,7 @@ References
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +24,7 @@ import numpy.typing as npt
 
 from napari_dinov3.align.channels import Channels, FloatArray, comparable_channels
 from napari_dinov3.align.elastic import SplineField
+from napari_dinov3.align.matched import matched_terms
 from napari_dinov3.align.transforms import LinearModel, corners
 from napari_dinov3.align.warp import inside, warp
 from napari_dinov3.geometry import Matrix, transform_points
@@ -30,6 +32,10 @@ from napari_dinov3.geometry import Matrix, transform_points
 CONVERGED = 2e-3  # pixels
 _HUBER = 1.5
 _MIN_PIXELS = 64
+_POLISH_STEPS = 3
+_POLISHED = 5e-3  # pixels
+_EXPLAINED = 6.0  # standard errors
+_FREEDOM = {"translation": 1, "rigid": 3, "similarity": 4, "affine": 7}  # variance at a corner, against the centre
 _STEEPEST = 50.0  # weight of a channel that agrees (almost) perfectly, against 1 for one at r = 0.7
 
 
@@ -137,7 +143,7 @@ def refine(
     shape = (fixed.known.shape[0], fixed.known.shape[1])
     for _ in range(iterations):
         now = overlay(fixed, moving, matrix)
-        step = _step(now, model, shape)
+        step = _step(linearised(now), now.known, model, shape)
         if step is None:
             return matrix
         matrix = matrix @ step
@@ -179,17 +185,55 @@ def linearised(now: Overlap) -> list[tuple[FloatArray, FloatArray, FloatArray, F
     return terms
 
 
-def _step(now: Overlap, model: LinearModel, shape: tuple[int, int]) -> Matrix | None:
+def polish(fixed: FloatArray, moving: FloatArray, matrix: Matrix, *, model: LinearModel) -> Matrix:
+    """Take the last steps to the precision that noise allows; see :mod:`~napari_dinov3.align.matched`.
+
+    Parameters
+    ----------
+    fixed, moving : (rows, cols) float32
+        Grey images.
+    matrix : (3, 3) float64
+        Right to a fraction of a pixel.
+    model : {"translation", "rigid", "similarity", "affine"}
+        What may change.
+
+    Returns
+    -------
+    matrix : (3, 3) float64
+        The start where the images share too little, or where it would move by more than noise explains: then their content
+        differs, and filtering for the least noise is not what keeps that from pulling.
+    """
+    shape = (fixed.shape[0], fixed.shape[1])
+    start, points, allowed = matrix, corners(shape), 0.0
+    for _ in range(_POLISH_STEPS):
+        found = matched_terms(fixed, pull_grey(moving, matrix, shape=shape))
+        step = None if found is None else _step(found.terms, found.terms[0].weight > 0, model, shape)
+        if found is None or step is None:
+            return start
+        matrix = matrix @ step
+        allowed = _EXPLAINED * found.standard_error * math.sqrt(_FREEDOM[model])
+        if np.abs(transform_points(step, points) - points).max() < _POLISHED:
+            break
+    moved = np.abs(transform_points(matrix, points) - transform_points(start, points)).max()
+    return matrix if moved < allowed else start
+
+
+def _step(
+    terms: Sequence[tuple[FloatArray, FloatArray, FloatArray, FloatArray]],
+    known: npt.NDArray[np.bool_],
+    model: LinearModel,
+    shape: tuple[int, int],
+) -> Matrix | None:
     """Solve for the small transform, in the fixed frame, that takes the residual away."""
-    if np.count_nonzero(now.known) < _MIN_PIXELS:
+    if np.count_nonzero(known) < _MIN_PIXELS:
         return None
     half = 0.5 * max(shape)
     centre = np.array([(shape[0] - 1) / 2, (shape[1] - 1) / 2])
-    at = np.nonzero(now.known)
+    at = np.nonzero(known)
     y, x = ((at[i] - centre[i]).astype(np.float32) / np.float32(half) for i in range(2))
     normal: npt.NDArray[np.float64] | None = None
     right: npt.NDArray[np.float64] | None = None
-    for residual, by_row, by_col, weight in linearised(now):
+    for residual, by_row, by_col, weight in terms:
         jacobian = _jacobian(by_row[at], by_col[at], y, x, model)
         weighted = jacobian * weight[at]
         h, b = (weighted @ jacobian.T).astype(np.float64), (weighted @ residual[at]).astype(np.float64)
