@@ -50,7 +50,7 @@ def test_a_recipe_measures_and_compares() -> None:
     recipe = Recipe.from_json(Recipe(steps).to_json())
     given = {"labels": sample.masks, "reference": sample.masks, "image": sample.images, "masks": sample.masks}
     results = run_recipe(recipe, given)
-    assert results["scores"].mean_iou == 1 and results["comparison"].best.mean() > 0.9
+    assert results["scores"].mean_iou == 1 and results["comparison"].best.mean() > 0.8
     names = dict(given) | {"nd": nd}
     exec(to_python(recipe), names)
     assert names["comparison"].best.mean() == results["comparison"].best.mean()

@@ -19,14 +19,27 @@ from napari_dinov3.progress import Progress
 from napari_dinov3.segment.probe import Probe
 from napari_dinov3.widgets import feature_chooser
 from napari_dinov3.widgets.align import AlignPanel
+from napari_dinov3.widgets.batch import BatchPanel
+from napari_dinov3.widgets.classify import ClassifyImagesPanel
 from napari_dinov3.widgets.data import DataPanel
 from napari_dinov3.widgets.discover import DiscoverPanel
+from napari_dinov3.widgets.evaluate import EvaluatePanel
 from napari_dinov3.widgets.features import FeaturesPanel
 from napari_dinov3.widgets.objects import ObjectsPanel
 from napari_dinov3.widgets.panel import PANEL_WIDTH
 from napari_dinov3.widgets.segment import SegmentPanel
 
-PANELS = (DataPanel, FeaturesPanel, SegmentPanel, DiscoverPanel, AlignPanel, ObjectsPanel)
+PANELS = (
+    DataPanel,
+    FeaturesPanel,
+    SegmentPanel,
+    DiscoverPanel,
+    AlignPanel,
+    ObjectsPanel,
+    EvaluatePanel,
+    ClassifyImagesPanel,
+    BatchPanel,
+)
 IMAGE_PANELS = PANELS[1:5]
 each_panel = pytest.mark.parametrize("kind", PANELS, ids=lambda kind: kind.__name__)
 each_image_panel = pytest.mark.parametrize("kind", IMAGE_PANELS, ids=lambda kind: kind.__name__)
@@ -364,8 +377,8 @@ def test_masks_follow_their_settings(panel_of: Open, finish: Finish, model: Any)
     panel.setValue({"invert": True, "component": "all"})
     finish(panel)
     assert not np.array_equal(model.layers["stack discovered"].data, before)
-    panel.add_boxes()
-    panel.add_eigenvector()
+    panel.extras.add_boxes()
+    panel.extras.add_eigenvectors()
     assert model.layers["stack boxes"].nshapes >= 1
     assert model.layers["stack eigenvector"].data.shape == (3, 16, 16)
     run_script(panel, model)

@@ -36,9 +36,7 @@ def run(options: argparse.Namespace) -> int:
         memory_gb=options.memory_gb,
     )
     result = run_job(job, title="apply")
-    shares = [name for row in result.rows for name in row if name.endswith("_percent")]
-    columns = ["file", "status", "planes", *dict.fromkeys(shares), "seconds"]
-    say(table([{name: row.get(name, "") for name in columns} for row in result.rows]))
+    say(table([{name: value for name, value in row.items() if name != "error"} for row in result.short_rows()]))
     if result.skipped:
         say(f"{result.skipped} of {len(result.rows)} files were done before and are left as they are")
     say(f"Wrote {result.table}")

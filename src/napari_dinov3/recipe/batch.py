@@ -71,6 +71,12 @@ class BatchResult:
         """File and reason of each that failed."""
         return tuple((str(row["source"]), str(row["error"])) for row in self.rows if row["status"] == "failed")
 
+    def short_rows(self) -> list[dict[str, Any]]:
+        """List one row a file with what people look at: status, planes, part of each class, seconds, error."""
+        shares = dict.fromkeys(name for row in self.rows for name in row if name.endswith("_percent"))
+        columns = ("file", "status", "planes", *shares, "seconds", "error")
+        return [{name: row.get(name, "") for name in columns} for row in self.rows]
+
 
 def apply_probe(probe: str | Path, images: str | Path | Sequence[str | Path], folder: str | Path, **options: Any) -> BatchResult:
     """Apply a saved probe to many images; see :func:`apply_probe_steps`."""
