@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-Kind = Literal["random-projection", "filter-bank", "dinov3"]
+Kind = Literal["random-projection", "filter-bank", "dinov3", "joint"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,7 @@ _FACTS = (
     ),
     *all_facts(),
 )
+JOINT = "+"
 _BY_NAME = {facts.name: facts for facts in _FACTS}
 
 
@@ -66,14 +67,39 @@ def list_backbones() -> tuple[BackboneFacts, ...]:
     return _FACTS
 
 
+def part_names(name: str) -> tuple[str, ...]:
+    """Split a name that may be joint, such as ``"dinov3-vits16plus+filter-bank"``, into names of backbones.
+
+    Raises
+    ------
+    InputError
+        If a part is empty, ``"auto"``, or named twice.
+    """
+    names = tuple(part.strip() for part in name.split(JOINT))
+    if len(names) > 1 and (not all(names) or len(set(names)) < len(names) or "auto" in names):
+        raise InputError(
+            f"Backbone {name!r}",
+            "names of different backbones joined by '+', such as 'dinov3-vits16plus+filter-bank'",
+            "Correct the name",
+        )
+    return names
+
+
+def is_network(name: str) -> bool:
+    """Tell whether a backbone, or a part of a joint one, is a network that takes long."""
+    return any(backbone_facts(part).kind == "dinov3" for part in part_names(name))
+
+
 def backbone_facts(name: str) -> BackboneFacts:
-    """Look a backbone up.
+    """Look a backbone up; several joined by ``+`` are one of kind ``"joint"``, on the grid of the finest.
 
     Raises
     ------
     InputError
         If the name is unknown; the message lists the known ones.
     """
+    if JOINT in name:
+        return _joint_facts(tuple(backbone_facts(part) for part in part_names(name)))
     try:
         return _BY_NAME[name]
     except KeyError:
@@ -101,6 +127,10 @@ def readiness(name: str, *, weights: str | Path | None = None, source: Source = 
         As in :class:`~napari_dinov3.backbones.options.BackboneOptions`.
     """
     facts = backbone_facts(name)
+    if facts.kind == "joint":
+        states = [readiness(part, weights=weights, source=source) for part in part_names(name)]
+        lacking = [f"{part}: {state.message}" for part, state in zip(part_names(name), states, strict=True) if not state.ready]
+        return Readiness(not lacking, "; ".join(lacking) or "ready")
     missing = _missing(facts.needs)
     if missing:
         return Readiness(False, f'{", ".join(missing)} missing: pip install "napari-dinov3[dinov3]"')
@@ -137,6 +167,25 @@ def choose_backbone(name: str = "auto") -> tuple[str, str]:
     return network, f"auto: the best backbone present on this computer (weights in {found.path})"
 
 
+def _joint_facts(parts: tuple[BackboneFacts, ...]) -> BackboneFacts:
+    finest = min(parts, key=lambda facts: facts.stride)
+    return BackboneFacts(
+        name=JOINT.join(facts.name for facts in parts),
+        kind="joint",
+        patch=finest.patch,
+        stride=finest.stride,
+        width=sum(facts.width for facts in parts),
+        width_rgb=sum(facts.width_rgb for facts in parts),
+        strides=finest.strides,
+        licence="; ".join(dict.fromkeys(facts.licence for facts in parts)),
+        source="; ".join(dict.fromkeys(facts.source for facts in parts)),
+        good_for="; ".join(facts.good_for for facts in parts),
+        factory="",
+        needs=tuple(dict.fromkeys(need for facts in parts for need in facts.needs)),
+        download_mb=sum(facts.download_mb for facts in parts),
+    )
+
+
 def _missing(modules: tuple[str, ...]) -> list[str]:
     return [module for module in modules if importlib.util.find_spec(module) is None]
 
@@ -161,6 +210,12 @@ def load_backbone(name: str, *, stride: int | None = None, **options: Any) -> Ba
         If an optional package is missing.
     """
     facts = backbone_facts(choose_backbone(name)[0])
+    if facts.kind == "joint":
+        raise InputError(
+            f"Backbone {name!r} is several",
+            "one backbone to build; extract() takes several and joins their maps",
+            "Build each part, and join their maps with napari_dinov3.features.combine.combine()",
+        )
     chosen, _ = split_options(options)
     check_offered(facts, chosen)
     stride = stride_of(facts, stride, chosen)

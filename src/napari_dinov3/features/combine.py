@@ -11,21 +11,20 @@ weigh its parts alike; a probe moreover gives every part the same share of the v
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from napari_dinov3.backbones.registry import list_backbones
+from napari_dinov3.backbones.options import OPTION_NAMES
+from napari_dinov3.backbones.registry import JOINT, backbone_facts, list_backbones, part_names
 from napari_dinov3.errors import FeatureMismatchError, InputError
 from napari_dinov3.features.feature_map import FeatureMap, FloatArray
 from napari_dinov3.progress import Job, part_of
-
-JOINT = "+"
-"""Joins names of backbones: ``"dinov3-vits16plus+filter-bank"``."""
 
 
 def combine(maps: Sequence[FeatureMap]) -> FeatureMap:
@@ -51,12 +50,13 @@ def combine(maps: Sequence[FeatureMap]) -> FeatureMap:
     Examples
     --------
     >>> import numpy as np, napari_dinov3 as nd
+    >>> from napari_dinov3.features.combine import combine
     >>> image = np.zeros((64, 64))
     >>> names = ("random-projection-cnx-tiny", "filter-bank")
     >>> combine([nd.extract(image, backbone=name) for name in names]).array.shape
     (1, 32, 32, 416)
     """
-    maps = [part for each in maps for part in parts_of(each)]
+    maps = [part for each in maps for part in (each.array.sources if isinstance(each.array, JointArray) else (each,))]
     if len(maps) < 2:
         raise InputError(f"{len(maps)} feature map to combine", "two or more", "Use the one map as it is")
     first = maps[0]
@@ -84,29 +84,57 @@ def parts_of(features: FeatureMap) -> tuple[FeatureMap, ...]:
     return features.array.parts if isinstance(features.array, JointArray) else (features,)
 
 
-def part_names(backbone: str) -> tuple[str, ...]:
-    """Split a name that may be joint into names of backbones.
+def is_joint(backbone: object) -> bool:
+    """Tell whether a backbone is named as several."""
+    return isinstance(backbone, str) and JOINT in backbone
 
-    Raises
-    ------
-    InputError
-        If a part is empty or named twice.
+
+def joint_steps(
+    extract_one: Callable[..., Job[FeatureMap]],
+    image: Any,
+    *,
+    backbone: str,
+    stride: int | None = None,
+    memory_gb: float = 2.0,
+    folder: str | Path | None = None,
+    **options: Any,
+) -> Job[FeatureMap]:
+    """Extract one map after the other, and combine them.
+
+    Parameters
+    ----------
+    extract_one : callable
+        Makes the job for one backbone: takes the image and the options that follow.
+    image : array-like or Planes
+        Of all parts.
+    backbone : str
+        Names joined by ``+``.
+    stride : int, optional
+        For the parts that offer it; the others keep their own.
+    memory_gb : float
+        Shared out between the parts.
+    folder : path, optional
+        Each part gets a folder in it.
+    **options
+        Of `extract_one`; those of a network reach networks only.
     """
-    names = tuple(name.strip() for name in backbone.split(JOINT))
-    if not all(names) or len(set(names)) < len(names):
+    names = part_names(backbone)
+    facts = [backbone_facts(name) for name in names]
+    if stride is not None and not any(stride in each.strides for each in facts):
         raise InputError(
-            f"Backbone {backbone!r}",
-            "different names joined by '+', such as 'dinov3-vits16plus+filter-bank'",
-            "Correct the name",
+            f"stride={stride} for backbone {backbone!r}",
+            "; ".join(f"{each.name}: one of {', '.join(map(str, each.strides))}" for each in facts),
+            "Choose a stride that a part offers, or leave it out",
         )
-    return names
-
-
-def joint_steps(jobs: Sequence[Job[FeatureMap]]) -> Job[FeatureMap]:
-    """Extract one map after the other, and combine them."""
     maps = []
-    for number, job in enumerate(jobs):
-        maps.append((yield from part_of(job, start=100 * number, span=100, total=100 * len(jobs))))
+    for number, each in enumerate(facts):
+        own = {key: value for key, value in options.items() if each.kind == "dinov3" or key not in OPTION_NAMES}
+        if folder is not None:
+            own["folder"] = Path(folder).expanduser() / each.name
+        job = extract_one(
+            image, backbone=each.name, stride=stride if stride in each.strides else None, memory_gb=memory_gb / len(facts), **own
+        )
+        maps.append((yield from part_of(job, start=100 * number, span=100, total=100 * len(facts))))
     return combine(maps)
 
 
@@ -122,7 +150,8 @@ class JointArray:
     """
 
     def __init__(self, maps: Iterable[FeatureMap], finest: FeatureMap) -> None:
-        self.parts = tuple(replace(part, array=_Unit(part)) if _is_network(part) else part for part in maps)
+        self.sources = tuple(maps)
+        self.parts = tuple(replace(part, array=_Unit(part)) if _is_network(part) else part for part in self.sources)
         self.widths = tuple(part.dim for part in self.parts)
         self.shape = (len(finest), *finest.grid, sum(self.widths))
         self.ndim, self.dtype = 4, np.dtype(np.float32)
@@ -161,11 +190,11 @@ class JointArray:
     @property
     def here(self) -> frozenset[int]:
         """Planes that can be read without computing features."""
-        return frozenset.intersection(*(frozenset(getattr(_source(part), "here", range(len(self)))) for part in self.parts))
+        return frozenset.intersection(*(frozenset(getattr(part.array, "here", range(len(self)))) for part in self.sources))
 
     def fill_steps(self, planes: Iterable[int]) -> Job[None]:
         """Compute features of some planes in the order given, where parts are on demand."""
-        wanted, jobs = list(planes), [fill for part in self.parts if (fill := getattr(_source(part), "fill_steps", None))]
+        wanted, jobs = list(planes), [fill for part in self.sources if (fill := getattr(part.array, "fill_steps", None))]
         for number, fill in enumerate(jobs):
             yield from part_of(fill(wanted), start=100 * number, span=100, total=100 * len(jobs))
 
@@ -182,13 +211,9 @@ class _Unit:
         return scaled
 
 
-def _source(part: FeatureMap) -> Any:
-    return part.array.source if isinstance(part.array, _Unit) else part.array
-
-
 def _is_network(part: FeatureMap) -> bool:
     kinds = {facts.name: facts.kind for facts in list_backbones()}
-    return not isinstance(part.array, _Unit) and kinds.get(part.backbone, "filter-bank") != "filter-bank"
+    return kinds.get(part.backbone, "filter-bank") != "filter-bank"
 
 
 def _resample(grid: FloatArray, rows: npt.NDArray[Any], cols: npt.NDArray[Any], out: FloatArray) -> None:

@@ -19,6 +19,7 @@ from napari_dinov3.backbones.base import Backbone
 from napari_dinov3.backbones.options import split_options
 from napari_dinov3.backbones.registry import choose_backbone, load_backbone
 from napari_dinov3.errors import InputError
+from napari_dinov3.features.combine import is_joint, joint_steps
 from napari_dinov3.features.embedding import Layout, batch_size_of, embed_group, groups_of, plan
 from napari_dinov3.features.feature_map import FeatureMap
 from napari_dinov3.features.store import FeatureStore, allocate, content_hashes, fits_in_memory, make_key
@@ -38,7 +39,8 @@ def extract(image: Any, *, backbone: str | Backbone = "auto", client: Any = None
     image : array-like or Planes
         Anything :func:`napari_dinov3.as_planes` accepts: ``(y, x)``, ``(z, y, x)``, with colours last; numpy or dask.
     backbone : str or Backbone
-        Registry name; ``"auto"`` takes the best that is present and records which.
+        Registry name; ``"auto"`` takes the best that is present and records which. Several names joined by ``+``, such as
+        ``"dinov3-vits16plus+filter-bank"``, give one map of all of them; see :mod:`napari_dinov3.features.combine`.
     client : dask.distributed.Client or str, optional
         A Dask cluster, or the address of its scheduler, whose workers then embed the planes, see
         :mod:`napari_dinov3.features.cluster`.
@@ -59,6 +61,8 @@ def extract(image: Any, *, backbone: str | Backbone = "auto", client: Any = None
     if client is not None:
         from napari_dinov3.features.cluster import extract_on_cluster_steps
 
+        if is_joint(backbone):
+            return collect(joint_steps(extract_on_cluster_steps, image, client=client, backbone=str(backbone), **options))
         return collect(extract_on_cluster_steps(image, client=client, backbone=backbone, **options))
     return collect(extract_steps(image, backbone=backbone, **options))
 
@@ -110,16 +114,12 @@ def extract_steps(
     progress : Progress
         After each batch of tiles.
     """
-    run = yield from prepare_steps(
-        image,
-        backbone=backbone,
-        stride=stride,
-        percentiles=percentiles,
-        tile_size=tile_size,
-        batch_size=batch_size,
-        memory_gb=memory_gb,
-        **more,
-    )
+    how: dict[str, Any] = {"stride": stride, "percentiles": percentiles, "tile_size": tile_size, "batch_size": batch_size}
+    how["memory_gb"] = memory_gb
+    if is_joint(backbone):
+        job = joint_steps(extract_steps, image, backbone=str(backbone), folder=folder, cache=cache, **how, **more)
+        return (yield from job)
+    run = yield from prepare_steps(image, backbone=backbone, **how, **more)
     if folder is None and cache is None:
         return (yield from _into_memory(run))
     return (yield from keep_steps(run, folder=folder, cache=cache, fill=_fill))

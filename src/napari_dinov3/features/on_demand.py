@@ -23,12 +23,13 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_dinov3.backbones.base import Backbone
+from napari_dinov3.features.combine import JointArray, combine, is_joint, joint_steps
 from napari_dinov3.features.embedding import EmbeddedBatch, batch_size_of, embed_group, groups_of
 from napari_dinov3.features.extract import Extraction, as_feature_map, how_it_was_made, prepare_steps
 from napari_dinov3.features.feature_map import FeatureMap, FloatArray
 from napari_dinov3.features.store import FeatureStore, allocate, content_hashes, fits_in_memory, make_key
 from napari_dinov3.features.stored_map import StoredMap
-from napari_dinov3.progress import Job, Progress, collect
+from napari_dinov3.progress import Job, Progress, collect, part_of
 
 READ_BYTES = 1 << 28  # of planes on disk that are kept in memory after they were read
 _STARTED = 4  # unfinished groups that are kept for later; each holds the grid of a plane
@@ -76,6 +77,8 @@ def on_demand_steps(
     **options
         Backbone, stride, percentiles, tile_size, batch_size and those of :func:`napari_dinov3.as_planes`.
     """
+    if is_joint(options.get("backbone")):
+        return (yield from joint_steps(on_demand_steps, image, cache=cache, memory_gb=memory_gb, **options))
     run = yield from prepare_steps(image, memory_gb=memory_gb, **options)
     stored = None
     if cache is not None:
@@ -114,6 +117,11 @@ def complete_steps(features: FeatureMap, first: int = 0) -> Job[FeatureMap]:
         Plane to begin with.
     """
     array = features.array
+    if isinstance(array, JointArray):
+        maps = []
+        for number, part in enumerate(array.sources):
+            maps.append((yield from part_of(complete_steps(part, first), start=number, span=1, total=len(array.sources))))
+        return combine(maps)
     if not isinstance(array, PlanesOnDemand):
         return features
     yield from array.fill_steps(sorted(range(len(features)), key=lambda plane: (abs(plane - first), plane)))
