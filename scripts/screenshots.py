@@ -88,7 +88,7 @@ def discover(viewer: Any, panel: Any) -> None:
     panel.image.setValue("synthetic histology")
     panel.run()
     wait(panel)
-    panel.add_boxes()
+    panel.extras.add_boxes()
 
 
 def align(viewer: Any, panel: Any) -> None:

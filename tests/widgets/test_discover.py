@@ -72,14 +72,14 @@ def test_masks_do_not_follow_for_an_image_that_was_not_cut(panel_of: Open, finis
     finish(panel)
     before = np.asarray(model.layers["stack discovered"].data).copy()
     panel.setValue({"image": "other"})
-    assert not panel.boxes_button.isEnabled()
+    assert not panel.extras.boxes_button.isEnabled()
     assert "'stack'" in panel.mask_note.text()
     panel.setValue({"invert": True})
     assert not panel.runner.running
     np.testing.assert_array_equal(model.layers["stack discovered"].data, before)
     panel.setValue({"image": "stack"})
     assert panel.mask_note.isHidden()
-    assert panel.boxes_button.isEnabled()
+    assert panel.extras.boxes_button.isEnabled()
     panel.setValue({"closing": 1})
     finish(panel)
     record = provenance_of(model.layers["stack discovered"])
@@ -122,13 +122,13 @@ def test_a_cut_outlives_its_dock(dock: Open, finish: Finish, viewer: Any) -> Non
     finish(panel)
     viewer.window.remove_dock_widget(panel)
     again = dock(DiscoverPanel)
-    assert again.boxes_button.isEnabled()
+    assert again.extras.boxes_button.isEnabled()
     again.setValue({"invert": True})
     finish(again)
     assert "stack discovered [1]" not in viewer.layers
     assert settings_of(viewer.layers["stack discovered"])["invert"]
     viewer.layers.remove("stack")
-    assert not again.boxes_button.isEnabled()
+    assert not again.extras.boxes_button.isEnabled()
 
 
 def test_boxes_and_eigenvector_are_in_the_script_once_asked_for(panel_of: Open, finish: Finish, model: Any) -> None:
@@ -137,8 +137,8 @@ def test_boxes_and_eigenvector_are_in_the_script_once_asked_for(panel_of: Open, 
     panel.run()
     finish(panel)
     assert "add_shapes" not in panel.script()
-    panel.add_boxes()
-    panel.add_eigenvector()
+    panel.extras.add_boxes()
+    panel.extras.add_eigenvectors()
     panel.copy_script()
     exec(QApplication.clipboard().text(), {"viewer": model})
     for name in ("stack boxes", "stack eigenvector"):
@@ -160,8 +160,8 @@ def test_the_script_places_boxes_of_images_with_other_axes(
     panel.setValue(PLAIN)
     panel.run()
     finish(panel)
-    panel.add_boxes()
-    panel.add_eigenvector()
+    panel.extras.add_boxes()
+    panel.extras.add_eigenvectors()
     exec(panel.script(), {"viewer": model})
     for name in ("stack discovered", "stack boxes", "stack eigenvector"):
         first, second = model.layers[name], model.layers[f"{name} [1]"]
@@ -171,7 +171,7 @@ def test_the_script_places_boxes_of_images_with_other_axes(
 
 def test_the_longest_choice_is_readable(panel_of: Open, model: Any) -> None:
     panel = panel_of(DiscoverPanel)
-    for form in (panel.cut_form, panel.mask_form):
+    for form in (panel.stack_form, panel.mask_form, panel.extras.form):
         for box in form.findChildren(QComboBox):
             texts = [box.itemText(i) for i in range(box.count())]
             needed = max(box.fontMetrics().horizontalAdvance(text) for text in texts)
@@ -185,3 +185,128 @@ def test_the_pick_button_is_under_its_choice(dock: Open, viewer: Any) -> None:
     assert not button.isHidden()
     layout = panel.mask_form.layout()
     assert layout.getWidgetPosition(button)[0] == layout.getWidgetPosition(side)[0] + 1
+
+
+def bright_and_dark(model: Any) -> None:
+    """Replace the stack by one with a red and a blue square."""
+    model.layers.clear()
+    data = np.random.default_rng(2).normal(90, 3, (3, 64, 64, 3))
+    data[:, 8:28, 8:28, 0] += 120
+    data[:, 36:58, 34:58, 2] += 120
+    model.add_image(data.astype(np.uint8), name="stack", rgb=True)
+
+
+@pytest.mark.parametrize("method", ["pieces", "maskcut", "clusters"])
+def test_objects_are_numbered_through_the_planes_and_replayed(method: str, panel_of: Open, finish: Finish, model: Any) -> None:
+    bright_and_dark(model)
+    panel = panel_of(DiscoverPanel)
+    panel.setValue({**PLAIN, "tau": 0.3, "stack": "joint", "objects": method, "rounds": 2, "clusters": 3})
+    panel.run()
+    finish(panel)
+    panel.extras.add_objects()
+    said = finish(panel)
+    assert "Added" in said
+    labels = np.asarray(model.layers["stack objects"].data)
+    first, second = labels[:, 18, 18], labels[:, 46, 46]
+    assert (first == first[0]).all()
+    assert (second == second[0]).all()
+    if method != "pieces":
+        assert first[0] != second[0]
+    exec(panel.script(), {"viewer": model})
+    np.testing.assert_array_equal(model.layers["stack objects [1]"].data, labels)
+
+
+def test_scribbles_go_to_the_segment_panel_open_or_not(panel_of: Open, finish: Finish, model: Any) -> None:
+    from napari_dinov3.widgets.segment import SegmentPanel
+
+    open_one, panel = panel_of(SegmentPanel), panel_of(DiscoverPanel)
+    panel.setValue(PLAIN)
+    panel.run()
+    finish(panel)
+    panel.extras.add_scribbles()
+    assert "1 background, 2 foreground" in finish(panel)
+    layer = model.layers["stack scribbles"]
+    assert set(np.unique(layer.data)) == {0, 1, 2}
+    assert (np.asarray(model.layers["stack discovered"].data)[layer.data == 2] == 1).all()
+    assert open_one.scribbles.value() is layer
+    assert open_one.run_button.isEnabled()
+    assert panel_of(SegmentPanel).scribbles.value() is layer
+    exec(panel.script(), {"viewer": model})
+    np.testing.assert_array_equal(model.layers["stack scribbles [1]"].data, layer.data)
+
+
+def test_every_eigenvector_becomes_a_layer_and_the_first_is_shown(panel_of: Open, finish: Finish, model: Any) -> None:
+    panel = panel_of(DiscoverPanel)
+    panel.setValue(PLAIN)
+    panel.run()
+    finish(panel)
+    panel.extras.add_eigenvectors()
+    assert model.layers["stack eigenvector"].visible
+    assert not model.layers["stack eigenvector 2"].visible
+
+
+def test_the_histogram_comes_with_the_cut_and_shows_the_tau_that_was_chosen(panel_of: Open, finish: Finish, model: Any) -> None:
+    panel = panel_of(DiscoverPanel)
+    assert "first cut" in panel.tau.caption.text()
+    assert not panel.tau.number.isEnabled()
+    panel.setValue({"refine": 0})
+    panel.run()
+    finish(panel)
+    chosen = float(panel.found.cut.tau[model.dims.current_step[0]])
+    assert f"{chosen:.3g}" in panel.tau.caption.text()
+    panel.setValue({"auto_tau": False, "tau": 0.99})
+    assert panel.tau.number.isEnabled()
+    assert "% of the pairs" in panel.tau.caption.text()
+    assert panel.config().tau == 0.99
+
+
+def test_a_window_is_a_setting_of_its_own(panel_of: Open, finish: Finish, model: Any) -> None:
+    panel = panel_of(DiscoverPanel)
+    panel.setValue({**PLAIN, "stack": "window", "window": 1})
+    assert (panel.config().stack, panel.config().window) == ("joint", 1)
+    panel.run()
+    finish(panel)
+    assert settings_of(model.layers["stack discovered"])["window"] == 1
+    panel.setValue({"stack": "matched"})
+    assert (panel.config().stack, panel.config().window) == ("matched", None)
+
+
+def test_an_ill_posed_cut_is_said(panel_of: Open, finish: Finish, model: Any) -> None:
+    model.layers.clear()
+    model.add_image(np.full((64, 64), 7, np.uint8), name="flat")
+    panel = panel_of(DiscoverPanel)
+    panel.setValue(PLAIN)
+    panel.run()
+    said = finish(panel)
+    assert "ill posed" in said
+    assert panel.status.property("state") == "warning"
+    panel.extras.add_boxes()
+    assert "no boxes" in panel.status.text()
+
+
+def test_a_cancelled_cut_goes_on_where_it_was(
+    panel_of: Open, finish: Finish, model: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go, solved = threading.Event(), []
+    real = discovery.tokencut_steps
+
+    def slow(*args: Any, **options: Any) -> Any:
+        solved.append(len(options["resume"]))
+        for event in real(*args, **options):
+            yield event
+            if len(options["resume"]) == 2:
+                go.wait(10)
+
+    monkeypatch.setattr(discovery, "tokencut_steps", slow)
+    panel = panel_of(DiscoverPanel)
+    panel.setValue(PLAIN)
+    panel.run()
+    qtbot.waitUntil(lambda: len(panel._solved()) == 2)
+    panel.cancel()
+    go.set()
+    assert "2 solved planes are kept" in finish(panel)
+    monkeypatch.setattr(discovery, "tokencut_steps", lambda *a, **o: (solved.append(len(o["resume"])), real(*a, **o))[1])
+    panel.run()
+    finish(panel)
+    assert solved == [0, 2]
+    assert model.layers["stack discovered"].data.any()

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from napari_dinov3._napari import script
 from napari_dinov3._napari.jobs import FeatureRequest, features_steps
@@ -17,13 +16,12 @@ from napari_dinov3.features.feature_map import FeatureMap
 from napari_dinov3.image import Planes
 from napari_dinov3.progress import Job, Progress, part_of
 from napari_dinov3.recipe import TokenCutConfig
+from napari_dinov3.segment.cut import SolvedPlanes
+from napari_dinov3.segment.similarities import Similarities, similarities
 from napari_dinov3.segment.tokencut import TokenCut, tokencut_steps
 
 MASKS_SHARE = 0.25  # of the memory budget; larger stacks of masks are made when looked at
 MASK_FIELDS = ("bipartition", "side", "component", "opening", "closing", "fill_holes", "min_area", "invert", "refine", "click")
-
-BOX_LOOK: dict[str, Any] = {"shape_type": "rectangle", "edge_color": "yellow", "face_color": "transparent", "edge_width": 2}
-VECTOR_LOOK: dict[str, Any] = {"colormap": "viridis"}
 
 
 @dataclass(slots=True, eq=False)
@@ -42,8 +40,10 @@ class Discovery:
         With the masks that are shown.
     lines : list of str
         Python that makes the features.
-    extras : set of str
-        What else was asked for: ``"boxes"``, ``"eigenvector"``.
+    similar : Similarities
+        How alike its patches are.
+    extras : dict
+        Python that makes what else was asked for: boxes, scribbles, objects and so on, in that order.
     """
 
     request: FeatureRequest
@@ -51,7 +51,8 @@ class Discovery:
     features: FeatureMap
     cut: TokenCut
     lines: list[str]
-    extras: set[str] = field(default_factory=set)
+    similar: Similarities
+    extras: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def script(self) -> str:
@@ -72,39 +73,6 @@ def masks_line(placement: Placement) -> str:
         name=f"{placement.name} discovered",
         placement=placement,
         transform=placement.pixel_transform(),
-    )
-
-
-def box_lines(placement: Placement) -> list[str]:
-    """Write how a box around each piece is added."""
-    before = ["0.0"] * (placement.ndim - 2)
-    if placement.stack is not None:
-        before[placement.stack] = "plane"
-    corner = ", ".join([*before, "row", "col"])
-    shapes_only = replace(placement, stack=0, fixed=())  # corners have all axes already; an array would be given them
-    return [
-        f"boxes = [[({corner}) for row, col in ((r0, c0), (r0, c1), (r1, c1), (r1, c0))]",
-        "         for plane, found in enumerate(cut.boxes) for r0, c0, r1, c1 in found - 0.5]",
-        script.add_line(
-            "shapes",
-            "boxes",
-            name=f"{placement.name} boxes",
-            placement=shapes_only,
-            transform=placement.pixel_transform(),
-            **BOX_LOOK,
-        ),
-    ]
-
-
-def vector_line(placement: Placement, stride: float) -> str:
-    """Write how the map that was split is added."""
-    return script.add_line(
-        "image",
-        "cut.eigenvectors[..., 0]",
-        name=f"{placement.name} eigenvector",
-        placement=placement,
-        transform=placement.patch_transform(stride, (stride - 1) / 2),
-        **VECTOR_LOOK,
     )
 
 
@@ -130,8 +98,22 @@ def cut_line(config: TokenCutConfig, axes: str) -> str:
     return f"cut = nd.tokencut(features, {', '.join(words)})"
 
 
-def discover_steps(session: Session, request: FeatureRequest, config: TokenCutConfig) -> Job[tuple[FeatureMap, TokenCut, Any]]:
+Discovered = tuple[FeatureMap, TokenCut, Any, Similarities]
+
+
+def discover_steps(session: Session, request: FeatureRequest, config: TokenCutConfig, solved: SolvedPlanes) -> Job[Discovered]:
     """Extract features, solve the cut, make the masks.
+
+    Parameters
+    ----------
+    session : Session
+        Where features are cached.
+    request : FeatureRequest
+        The image and the features.
+    config : TokenCutConfig
+        Of the cut and the masks.
+    solved : SolvedPlanes
+        What a cancelled run has solved; planes that are finished are added.
 
     Returns
     -------
@@ -139,12 +121,14 @@ def discover_steps(session: Session, request: FeatureRequest, config: TokenCutCo
     cut : TokenCut
     masks : (planes, rows, cols) bool
         numpy, or lazy dask for a large stack.
+    similar : Similarities
+        How alike the patches are.
     """
     features = yield from part_of(features_steps(session, request), start=0, span=40, total=100)
-    solve = tokencut_steps(features, image=request.source.planes, **config.arguments)
+    solve = tokencut_steps(features, image=request.source.planes, resume=solved, **config.arguments)
     cut = yield from part_of(solve, start=40, span=50, total=100)
     masks = yield from part_of(masks_steps(cut, request.config.memory_gb), start=90, span=10, total=100)
-    return features, cut, masks
+    return features, cut, masks, similarities(features, scaling=config.scaling)
 
 
 def remask_steps(cut: TokenCut, image: Planes, config: TokenCutConfig, memory_gb: float) -> Job[tuple[TokenCut, Any]]:
@@ -170,23 +154,3 @@ def masks_steps(cut: TokenCut, memory_gb: float) -> Job[Any]:
         yield Progress(index, len(cut), f"mask of plane {index + 1} of {len(cut)}")
         masks[index] = cut.mask(index)
     return masks
-
-
-def box_shapes(cut: TokenCut, placement: Placement) -> list[npt.NDArray[np.float64]]:
-    """Write the boxes as corners in the layer's own coordinates, for a shapes layer.
-
-    Returns
-    -------
-    corners : list of (4, ndim) float64
-        One rectangle a box, around whole pixels.
-    """
-    shapes = []
-    for plane, boxes in enumerate(cut.boxes):
-        for row0, col0, row1, col1 in boxes:
-            corners = np.zeros((4, placement.ndim))
-            corners[:, -2:] = [(row0, col0), (row0, col1), (row1, col1), (row1, col0)]
-            corners[:, -2:] -= 0.5
-            if placement.stack is not None:
-                corners[:, placement.stack] = plane
-            shapes.append(corners)
-    return shapes

@@ -78,6 +78,7 @@ class Session:
         self._kept: dict[str, dict[str, Any]] = {}
         self._owned: dict[tuple[str, str], OwnedLayer] = {}
         self.features_changed = EventEmitter(source=None, type_name="features_changed")
+        self.handed_over = EventEmitter(source=None, type_name="handed_over")
         self._features_config: ExtractConfig | None = None
         viewer.layers.events.removed.connect(self._on_removed)
 
@@ -190,6 +191,19 @@ class Session:
         if layer_id is not None and viewer is not None and all(layer.unique_id != layer_id for layer in viewer.layers):
             kept.clear()
         return kept
+
+    def hand_over(self, panel: str, **values: Any) -> None:
+        """Set some settings of another panel: at once where it is open, else when it is opened.
+
+        Parameters
+        ----------
+        panel : str
+            Name of the panel's class.
+        **values
+            Some of its settings; a layer by its unique id.
+        """
+        self.panel_values[panel] = {**self.panel_values.get(panel, {}), **values}
+        self.handed_over(panel=panel, values=values)
 
     def owned(self, panel: str, kind: str = "") -> OwnedLayer:
         """Give the result layer of a panel, the same one after its dock was closed and opened again.

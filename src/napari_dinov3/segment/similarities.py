@@ -26,6 +26,11 @@ class Similarities:
 
     shares: tuple[float, ...]
 
+    def bars(self) -> list[tuple[float, float, float]]:
+        """List start, end and share of each bin."""
+        width = 2 / len(self.shares)
+        return [(-1 + i * width, -1 + (i + 1) * width, share) for i, share in enumerate(self.shares)]
+
     def above(self, tau: float) -> float:
         """Tell which part of the pairs has a cosine above tau, to within a bin."""
         at = (tau + 1) / 2 * len(self.shares)

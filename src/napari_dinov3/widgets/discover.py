@@ -9,70 +9,24 @@ from typing import Any
 from qtpy.QtWidgets import QPushButton
 
 from napari_dinov3._napari import discovery, jobs, results, script
-from napari_dinov3._napari.discovery import Discovery
-from napari_dinov3._napari.layers import pixel_at
+from napari_dinov3._napari.compat import world_point
+from napari_dinov3._napari.discovery import Discovered, Discovery
+from napari_dinov3._napari.layers import pixel_at, plane_at
 from napari_dinov3._napari.provenance import provenance
 from napari_dinov3.errors import InputError
-from napari_dinov3.features.feature_map import FeatureMap
 from napari_dinov3.progress import Job
 from napari_dinov3.recipe import TokenCutConfig
-from napari_dinov3.segment.tokencut import ONE_CLICK, TokenCut
+from napari_dinov3.segment.cut import SolvedPlanes
+from napari_dinov3.segment.tokencut import TokenCut
 from napari_dinov3.widgets.click_picker import ClickPicker
-from napari_dinov3.widgets.form import Choice, Flag, Form, Number, Slider, wrapped_label
+from napari_dinov3.widgets.discover_extras import CutExtras
+from napari_dinov3.widgets.discover_fields import AUTO_FIELDS, MASK_FIELDS, STACK_FIELDS, TAU_LABEL, TAU_TIP
+from napari_dinov3.widgets.form import Form, wrapped_label
+from napari_dinov3.widgets.histogram_slider import HistogramSlider
 from napari_dinov3.widgets.image_panel import ImagePanel
 from napari_dinov3.widgets.runner import Cancelled, Done, Failed
 from napari_dinov3.widgets.status import error_text
 
-SIDES = (
-    ("seed", "strongest"),
-    ("border", "inside"),
-    ("bright", "brighter"),
-    ("dark", "darker"),
-    ("click", "clicked place"),
-)
-SPLITS = (("mean", "mean"), ("median", "median"), ("gap", "largest gap"), ("otsu", "Otsu"))
-PIECES = (("seed", "strongest"), ("largest", "largest"), ("all", "all"))
-CUT_FIELDS = (
-    Flag("auto_tau", "Choose tau for each plane", "Take the threshold with the clearest cut, out of a sweep.", True),
-    Slider("tau", "Tau (cosine)", "Patches more alike than this are linked; needs a new run.", 0.2, 0.0, 0.95, 0.05, 2),
-    Choice(
-        "stack",
-        "Planes",
-        "Whether planes are cut one by one, or all together so that objects keep their side.",
-        "planes",
-        (("planes", "one by one"), ("joint", "together")),
-    ),
-)
-MASK_FIELDS = (
-    Choice("bipartition", "Split at", "Where the eigenvector is split into two sides; the paper takes the mean.", "otsu", SPLITS),
-    Choice(
-        "side",
-        "Foreground",
-        "The object's side: with the strongest patch (the paper), off the border, or as it says.",
-        "border",
-        SIDES,
-    ),
-    Choice(
-        "component", "Pieces", "Which connected pieces are kept: the paper keeps the one with the strongest patch.", "all", PIECES
-    ),
-    Number("opening", "Opening (patches)", "Radius of an opening, which drops specks and thin bridges.", 0, 0, 50, 1, 0),
-    Number("closing", "Closing (patches)", "Radius of a closing, which bridges narrow gaps.", 0, 0, 50, 1, 0),
-    Number("min_area", "Smallest (patches)", "Pieces of fewer patches are dropped.", 0, 0, 100_000, 1, 0),
-    Number(
-        "refine",
-        "Follow edges (px)",
-        "How far outlines may move to the edges of the image; 0 leaves them on patches.",
-        ONE_CLICK.refine,
-        0,
-        512,
-        4,
-        0,
-    ),
-    Flag("fill_holes", "Fill holes", "Background enclosed by the mask joins it.", False),
-    Flag("invert", "Invert", "Take the other side.", False),
-)
-BOXES_TIP = "Add a shapes layer with a box around each piece."
-VECTOR_TIP = "Add the map that was split, one value a patch."
 PICK_OFF, PICK_ON = "Click on the object", "Click on the object: on"
 
 
@@ -97,20 +51,20 @@ class DiscoverPanel(ImagePanel):
         self._remask: TokenCutConfig | None = None
         self._clicks: dict[Hashable, tuple[float, float]] = {}
         self.picker = ClickPicker(self.viewer, self._on_click, self._on_pick_taken)
-        self.cut_form, self.mask_form = Form(CUT_FIELDS), Form(MASK_FIELDS)
+        self.cut_form, self.stack_form, self.mask_form = Form(AUTO_FIELDS), Form(STACK_FIELDS), Form(MASK_FIELDS)
+        self.tau = HistogramSlider(TAU_LABEL, TAU_TIP)
+        self.extras = CutExtras(self)
         self.mask_note = wrapped_label(name="mask_note")
         self.pick_button = QPushButton(PICK_OFF)
         self.pick_button.setCheckable(True)
         self.pick_button.setToolTip("While this is on, a click in the image marks the object's side.")
         self.pick_button.toggled.connect(self._on_pick_toggled)
         self.mask_form.insert_below("side", self.pick_button)
-        self.boxes_button, self.vector_button = QPushButton("Add boxes"), QPushButton("Add the eigenvector")
-        self.boxes_button.clicked.connect(self.add_boxes)
-        self.vector_button.clicked.connect(self.add_eigenvector)
-        self.section("Cut", self.cut_form)
+        self.section("Cut", self.cut_form, self.tau, self.stack_form)
         self.section("Masks (follow at once)", self.mask_note, self.mask_form)
-        self.section("More from this cut", self.boxes_button, self.vector_button)
-        self.cut_form.valueChanged.connect(self.changed)
+        self.section("More from this cut", self.extras)
+        for widget in (self.cut_form, self.tau, self.stack_form, self.extras.form):
+            widget.valueChanged.connect(self.changed)
         self.mask_form.valueChanged.connect(self._on_mask_changed)
         self.on_close(self.picker.stop)
 
@@ -127,7 +81,9 @@ class DiscoverPanel(ImagePanel):
 
     def value(self) -> dict[str, Any]:
         """Read every setting."""
-        return {**super().value(), **self.cut_form.value(), **self.mask_form.value(), "click": self.click}
+        forms = (self.cut_form, self.stack_form, self.mask_form, self.extras.form)
+        values = {name: value for form in forms for name, value in form.value().items()}
+        return {**super().value(), **values, "tau": self.tau.value(), "click": self.click}
 
     def setValue(self, value: Mapping[str, Any]) -> None:
         """Set some or all settings; a click belongs to the chosen image."""
@@ -136,15 +92,19 @@ class DiscoverPanel(ImagePanel):
             self._clicks[self._click_key()] = tuple(value["click"])
         elif "click" in value:
             self._clicks.pop(self._click_key(), None)
-        self.cut_form.setValue(value)
-        self.mask_form.setValue(value)
+        if value.get("tau") is not None:
+            self.tau.setValue(value["tau"])
+        for form in (self.cut_form, self.stack_form, self.mask_form, self.extras.form):
+            form.setValue(value)
 
     def config(self) -> TokenCutConfig:
         """Give the settings as a recipe's."""
-        cut = self.cut_form.value()
+        stack = self.stack_form.value()
+        windowed = stack["stack"] == "window"
         return TokenCutConfig(
-            tau="auto" if cut["auto_tau"] else cut["tau"],
-            stack=cut["stack"],
+            tau="auto" if self.cut_form.value()["auto_tau"] else round(self.tau.value(), 4),
+            stack="joint" if windowed else stack["stack"],
+            window=stack["window"] if windowed else None,
             memory_gb=self.session.features_config.memory_gb,
             **self._mask_values(),
         )
@@ -171,27 +131,39 @@ class DiscoverPanel(ImagePanel):
     def refresh(self, *_: Any) -> None:
         """Bring buttons in step, the task's own too."""
         super().refresh()
-        self.cut_form.set_shown("tau", not self.cut_form.value()["auto_tau"])
+        self.stack_form.set_shown("window", self.stack_form.value()["stack"] == "window")
         self.pick_button.setHidden(self.mask_form.value()["side"] != "click")
         other = self.other_image()
         self.mask_note.setText(other)
         self.mask_note.setHidden(not other)
-        for button, tip in ((self.boxes_button, BOXES_TIP), (self.vector_button, VECTOR_TIP)):
-            button.setEnabled(self.found is not None and not other and not self.runner.running)
-            button.setToolTip(other or tip)
+        self.extras.fit_fields()
+        self.extras.refresh(other, running=self.runner.running)
+        self._show_similarities()
 
-    def make_job(self) -> Job[tuple[FeatureMap, TokenCut, Any]]:
+    def slider_state(self) -> Hashable:
+        """Follow the plane in view too: its tau is shown."""
+        state = super().slider_state()
+        return state if self.image.value() is None else (state, plane_at(self.source(), world_point(self.viewer)))
+
+    def cancelled_text(self) -> str:
+        """Say what is kept of a cancelled cut."""
+        solved = len(self._solved())
+        return f"{solved} solved planes are kept; Cut goes on with the rest." if solved else super().cancelled_text()
+
+    def make_job(self) -> Job[Discovered]:
         """Solve the cut of every plane."""
         request, config = self.request(), self.config()
         self._wanted, self._remask = (request, config, self.extract_script()), None
-        return discovery.discover_steps(self.session, request, config)
+        return discovery.discover_steps(self.session, request, config, self._solved())
 
-    def show_result(self, result: tuple[FeatureMap, TokenCut, Any]) -> str:
+    def show_result(self, result: Discovered) -> str:
         """Show the masks."""
         assert self._wanted is not None  # only called for a job of make_job
-        (request, config, lines), (features, cut, masks) = self._wanted, result
-        found = Discovery(request, config, features, cut, lines)
-        self.session.kept(type(self).__name__).update(layer_id=request.key.layer_id, found=found)
+        (request, config, lines), (features, cut, masks, similar) = self._wanted, result
+        found = Discovery(request, config, features, cut, lines, similar)
+        kept = self.session.kept(type(self).__name__)
+        kept.update(layer_id=request.key.layer_id, found=found)
+        kept.pop("solved", None)
         message = self._show_masks(found, masks)
         self.refresh()
         return message
@@ -205,56 +177,12 @@ class DiscoverPanel(ImagePanel):
             discovery.cut_line(self.config(), script.axes_of(source)),
             discovery.masks_line(placement),
         ]
-        extras = found.extras if found is not None and not self.other_image() else ()
-        if "boxes" in extras:
-            lines += discovery.box_lines(placement)
-        if "eigenvector" in extras:
-            stride = jobs.estimate_features(source.planes, self.session.features_config).stride
-            lines.append(discovery.vector_line(placement, stride))
+        if found is not None and not self.other_image():
+            lines += [line for extra in found.extras.values() for line in extra]
         return script.script_of(lines)
 
-    def add_boxes(self) -> None:
-        """Add a shapes layer with a box around each piece of the masks."""
-        found = self.found
-        if found is None:
-            return
-        placement = found.request.source.placement
-        boxes = discovery.box_shapes(found.cut, placement)
-        if not boxes:
-            self.say("warning", "The masks are empty, so there are no boxes.")
-            return
-        found.extras.add("boxes")
-        with results.selection_kept(self.viewer):
-            layer = results.add_shapes(
-                self.viewer,
-                placement,
-                boxes,
-                name=f"{placement.name} boxes",
-                metadata=self._metadata(found),
-                **discovery.BOX_LOOK,
-            )
-        self.say("done", f"Added {len(boxes)} boxes as {layer.name!r}.")
-
-    def add_eigenvector(self) -> None:
-        """Add the map that was split."""
-        found = self.found
-        if found is None:
-            return
-        placement = found.request.source.placement
-        found.extras.add("eigenvector")
-        with results.selection_kept(self.viewer):
-            layer = results.add_patches(
-                self.viewer,
-                placement,
-                found.features,
-                found.cut.eigenvectors[..., 0],
-                name=f"{placement.name} eigenvector",
-                metadata=self._metadata(found),
-                **discovery.VECTOR_LOOK,
-            )
-        self.say("done", f"Added {layer.name!r}.")
-
-    def _metadata(self, found: Discovery) -> dict[str, Any]:
+    def metadata(self, found: Discovery) -> dict[str, Any]:
+        """Write down how a layer of this cut came about."""
         cut = found.cut
         return provenance(
             "tokencut",
@@ -267,8 +195,28 @@ class DiscoverPanel(ImagePanel):
             boxes=cut.boxes if len(cut) <= 200 else (),
         )
 
+    def _solved(self) -> SolvedPlanes:
+        """Give what a cancelled cut has solved."""
+        solved: SolvedPlanes = self.session.kept(type(self).__name__).setdefault("solved", SolvedPlanes())
+        return solved
+
+    def _show_similarities(self) -> None:
+        """Draw how alike the patches are, and the tau that was chosen for the plane in view."""
+        found, automatic = self.found, self.cut_form.value()["auto_tau"]
+        if found is None or self.other_image():
+            self.tau.set_bars((), "The bars come with the first cut.")
+            self.tau.set_chosen(self.tau.value() if automatic else None)
+            return
+        request = found.request
+        plane = min(plane_at(request.source, world_point(self.viewer)), len(found.cut) - 1)
+        chosen = float(found.cut.tau[plane])
+        tau = chosen if automatic else self.tau.value()
+        text = f"{found.similar.above(tau):.0%} of the pairs of patches are more alike than {tau:.3g}."
+        self.tau.set_bars(found.similar.bars(), f"Chosen for this plane: {tau:.3g}. {text}" if automatic else text)
+        self.tau.set_chosen(chosen if automatic else None)
+
     def _show_masks(self, found: Discovery, masks: Any) -> str:
-        placement, metadata = found.request.source.placement, self._metadata(found)
+        placement, metadata = found.request.source.placement, self.metadata(found)
 
         def add() -> Any:
             return results.add_pixels(

@@ -77,6 +77,8 @@ class TaskPanel(QWidget):
         self.runner.warned.connect(self._warnings.append)
         self.runner.finished.connect(self._on_finished)
         self.destroyed.connect(partial(_run_all, self._after))
+        self.session.handed_over.connect(self._on_handed_over)
+        self.on_close(partial(self.session.handed_over.disconnect, self._on_handed_over))
         self.setValue(self.session.panel_values.get(type(self).__name__, {}))
         self._restoring = False
         set_tab_order(self)
@@ -317,6 +319,10 @@ class TaskPanel(QWidget):
         self._sliders = self._slider_state()
         steps.connect(self._on_sliders)
         self.on_close(partial(steps.disconnect, self._on_sliders))
+
+    def _on_handed_over(self, event: Any) -> None:
+        if event.panel == type(self).__name__:
+            self.setValue(event.values)
 
     def _on_sliders(self, event: Any = None) -> None:
         state = self._slider_state()
