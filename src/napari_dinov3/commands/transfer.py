@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Transfer."""
     from napari_dinov3.evaluate.plots import save_matrix
-    from napari_dinov3.evaluate.transfer import transfer_steps
+    from napari_dinov3.evaluate.transfer_matrix import transfer_steps
     from napari_dinov3.io.atomic import write_text
     from napari_dinov3.segment.probe import Probe
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from napari_dinov3.evaluate.object_metrics import object_scores
     from napari_dinov3.evaluate.segmentation import SegmentationScores, evaluate_segmentation
     from napari_dinov3.evaluate.tau_sweep import tau_sweep_steps
-    from napari_dinov3.evaluate.transfer import TransferMatrix, transfer
+    from napari_dinov3.evaluate.transfer_matrix import TransferMatrix, transfer
 
 _WHERE = {
     "BackboneComparison": "backbones",
@@ -28,7 +28,7 @@ _WHERE = {
     "ImageClassification": "image_classification",
     "Report": "metrics",
     "SegmentationScores": "segmentation",
-    "TransferMatrix": "transfer",
+    "TransferMatrix": "transfer_matrix",
     "boundary_counts": "boundary",
     "compare_backbones": "backbones",
     "cross_validate": "cross_validation",
@@ -41,7 +41,7 @@ _WHERE = {
     "run_experiments": "experiments",
     "score_discovery": "corloc",
     "tau_sweep_steps": "tau_sweep",
-    "transfer": "transfer",
+    "transfer": "transfer_matrix",
 }
 
 __all__ = [
@@ -71,5 +71,5 @@ def __getattr__(name: str) -> Any:
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f"{__name__}.{_WHERE[name]}"), name)
-    globals()[name] = value  # importing the module `transfer` would otherwise leave that module under the name of its function
+    globals()[name] = value  # found at once the next time
     return value
