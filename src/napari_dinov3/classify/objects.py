@@ -101,7 +101,7 @@ class ObjectClassifier:
         Logistic regression, or the nearest class mean by cosine; ``"auto"`` takes prototypes while a class has one example only.
     C : float
         Inverse strength of the L2 penalty of the logistic regression, for features of unit spread divided by the root of
-        their number; larger follows the examples more closely.
+        their number; larger follows the examples more closely. 10 measured best from two examples a class on.
     names : mapping of int to str, optional
         Names of classes, for tables.
 
@@ -117,11 +117,11 @@ class ObjectClassifier:
     [1, 2, 1, 2]
     """
 
-    def __init__(self, *, head: ObjectHead = "auto", C: float = 1.0, names: Mapping[int, str] | None = None) -> None:
+    def __init__(self, *, head: ObjectHead = "auto", C: float = 10.0, names: Mapping[int, str] | None = None) -> None:
         if head not in ("auto", "logistic", "prototypes"):
             raise InputError(f"head={head!r}", "'auto', 'logistic' or 'prototypes'", "Choose one of these")
         if not C > 0:
-            raise InputError(f"C={C}", "a number above 0", "Use 1")
+            raise InputError(f"C={C}", "a number above 0", "Use 10")
         self.head, self.C, self.names = head, float(C), dict(names or {})
         self._fitted: _Fitted | None = None
 
@@ -303,7 +303,7 @@ def classify_objects_steps(
     examples: Mapping[int, int] | tuple[tuple[int, int], ...] = (),
     classifier: ObjectClassifier | str | Path | None = None,
     head: ObjectHead = "auto",
-    C: float = 1.0,
+    C: float = 10.0,
     names: tuple[tuple[int, str], ...] = (),
 ) -> Job[ObjectClasses]:
     """Classify the objects of an image.

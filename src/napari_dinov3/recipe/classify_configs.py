@@ -92,7 +92,7 @@ class ClassifyObjectsConfig(TaskConfig):
     examples: tuple[tuple[int, int], ...] = ()
     classifier: str | None = None
     head: Literal["auto", "logistic", "prototypes"] = "auto"
-    C: float = 1.0
+    C: float = 10.0
     names: tuple[tuple[int, str], ...] = ()
 
     def steps(self, *inputs: Any) -> Job[Any]:
