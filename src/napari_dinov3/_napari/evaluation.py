@@ -32,6 +32,8 @@ def cell_text(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, float) and value.is_integer() and 1 < value < 1000:
+        return str(int(value))  # a stride, not a score
     if isinstance(value, float):
         return f"{value:.3f}" if abs(value) < 1000 else f"{value:.4g}"
     return str(value)
@@ -56,8 +58,14 @@ def shade(value: float) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
 
 def bars_of(comparison: BackboneComparison, measure: str = "f1") -> tuple[Bar, ...]:
     """Turn compared backbones into bars, the best first."""
+    several = len({(one.backbone, one.stride) for one in comparison.scores}) > len({one.backbone for one in comparison.scores})
     return tuple(
-        Bar(f"{one.name}, stride {one.stride:g}", one.mean(measure), one.spread(measure), tuple(map(float, one.values[measure])))
+        Bar(
+            f"{one.name}, {one.stride:g} px" if several else one.name,
+            one.mean(measure),
+            one.spread(measure),
+            tuple(map(float, one.values[measure])),
+        )
         for one in comparison.scores
         if not one.problem
     )

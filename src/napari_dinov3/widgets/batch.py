@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from napari_dinov3._napari import script
@@ -115,7 +116,7 @@ class BatchPanel(TaskPanel):
         self.session.kept(_NAME)["result"] = result
         self._show_kept()
         failed = f"; {len(result.failed)} failed, the table says why" if result.failed else ""
-        return f"{len(result.rows)} files, {result.skipped} of them done before{failed}. Table: {result.table}"
+        return f"{len(result.rows)} files, {result.skipped} of them done before{failed}. The table is {result.table.name}."
 
     def script(self) -> str:
         """Write the run as Python."""
@@ -124,6 +125,6 @@ class BatchPanel(TaskPanel):
     def _show_kept(self) -> None:
         result: BatchResult | None = self.session.kept(_NAME).get("result")
         if result is not None:
-            self.report.setText("\n".join(f"Failed: {path}: {reason}" for path, reason in result.failed))
+            self.report.setText("\n".join(f"Failed: {Path(path).name}: {reason}" for path, reason in result.failed))
             self.report.setHidden(not result.failed)
             self.table.setRows(result.short_rows())
