@@ -133,6 +133,8 @@ def main() -> None:
     columns += ("objects found: pieces", "maskcut", "clusters")
     print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
     for name, results in found.items():
+        if not any(len(truth.boxes) for truth, _, _ in results):
+            continue  # nothing to find in these planes
         truths = [truth for truth, _, _ in results]
         first, second, third, repeated, clustered = (
             score_discovery([made[k][0] for _, _, made in results], truths, masks=[made[k][1] for _, _, made in results])

@@ -68,7 +68,7 @@ def large(patches: int) -> None:
     features = feature_map(patches, 3)
     tau = choose_tau(features)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    seconds, cut = timed(nd.tokencut, features, tau=tau, max_patches=300_000 if patches <= 65_536 else "auto")
+    seconds, cut = timed(nd.tokencut, features, tau=tau, max_patches="auto")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     values = np.round(cut.eigenvalues[0], 4)
     print(f"| {patches:,} | {seconds:.1f} s | {peak:.2f} GB ({before:.2f} GB before) | {values} |", flush=True)
@@ -107,7 +107,7 @@ def main() -> None:
     if arguments.accuracy:
         heads = ("patches", "solved", "direct", "coarse to fine", "correlation", "IoU at the mean", "IoU at Otsu's split")
         print(f"\n| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
-        for patches, step in ((4096, 2), (16_384, 2), (16_384, 4)):
+        for patches, step in ((4096, 2), (16_384, 2), (16_384, 4), (65_536, 2), (65_536, 4)):
             coarse(patches, step)
 
 

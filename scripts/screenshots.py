@@ -15,7 +15,7 @@ from typing import Any
 import napari
 import numpy as np
 from napari.utils.notifications import notification_manager
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QScrollArea
 from scipy.ndimage import distance_transform_edt
 
 import napari_dinov3 as nd
@@ -89,6 +89,7 @@ def discover(viewer: Any, panel: Any) -> None:
     panel.run()
     wait(panel)
     panel.extras.add_boxes()
+    panel.findChild(QScrollArea).verticalScrollBar().setValue(320)  # what the features are is on other pictures
 
 
 def align(viewer: Any, panel: Any) -> None:

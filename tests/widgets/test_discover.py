@@ -253,7 +253,9 @@ def test_the_histogram_comes_with_the_cut_and_shows_the_tau_that_was_chosen(pane
     panel.run()
     finish(panel)
     chosen = float(panel.found.cut.tau[model.dims.current_step[0]])
-    assert f"{chosen:.3g}" in panel.tau.caption.text()
+    assert f"{chosen:.2f}" in panel.tau.caption.text()
+    assert panel.tau.number.value() == pytest.approx(chosen, abs=0.01)
+    assert panel.value()["tau"] == 0.2
     panel.setValue({"auto_tau": False, "tau": 0.99})
     assert panel.tau.number.isEnabled()
     assert "% of the pairs" in panel.tau.caption.text()

@@ -55,6 +55,7 @@ def test_a_value_chosen_elsewhere_is_shown_but_not_dragged(slider: HistogramSlid
     slider.set_chosen(0.7)
     qtbot.mouseClick(slider.canvas, Qt.MouseButton.LeftButton, pos=QPoint(20, 10))
     assert slider.value() == pytest.approx(0.2)
+    assert slider.number.value() == pytest.approx(0.7)
     slider.set_chosen(None)
     qtbot.mouseClick(slider.canvas, Qt.MouseButton.LeftButton, pos=QPoint(20, 10))
     assert slider.value() < 0.1

@@ -39,7 +39,7 @@ class Similarities:
         return rest + sum(self.shares[whole + 1 :])
 
 
-def similarities(features: FeatureMap, *, scaling: Scaling = "auto", bins: int = 200) -> Similarities:
+def similarities(features: FeatureMap, *, scaling: Scaling = "auto", bins: int = 80) -> Similarities:
     """Compare a sample of the patches with each other, as the cut does.
 
     Parameters

@@ -52,7 +52,7 @@ class DiscoverPanel(ImagePanel):
         self._clicks: dict[Hashable, tuple[float, float]] = {}
         self.picker = ClickPicker(self.viewer, self._on_click, self._on_pick_taken)
         self.cut_form, self.stack_form, self.mask_form = Form(AUTO_FIELDS), Form(STACK_FIELDS), Form(MASK_FIELDS)
-        self.tau = HistogramSlider(TAU_LABEL, TAU_TIP)
+        self.tau = HistogramSlider(TAU_LABEL, TAU_TIP, minimum=-1.0)
         self.extras = CutExtras(self)
         self.mask_note = wrapped_label(name="mask_note")
         self.pick_button = QPushButton(PICK_OFF)
@@ -211,8 +211,8 @@ class DiscoverPanel(ImagePanel):
         plane = min(plane_at(request.source, world_point(self.viewer)), len(found.cut) - 1)
         chosen = float(found.cut.tau[plane])
         tau = chosen if automatic else self.tau.value()
-        text = f"{found.similar.above(tau):.0%} of the pairs of patches are more alike than {tau:.3g}."
-        self.tau.set_bars(found.similar.bars(), f"Chosen for this plane: {tau:.3g}. {text}" if automatic else text)
+        text = f"{found.similar.above(tau):.0%} of the pairs of patches are more alike than {tau:.2f}."
+        self.tau.set_bars(found.similar.bars(), f"Chosen for this plane: {tau:.2f}. {text}" if automatic else text)
         self.tau.set_chosen(chosen if automatic else None)
 
     def _show_masks(self, found: Discovery, masks: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from qtpy.QtCore import QPointF, QRectF, QSize, Qt, Signal
+from qtpy.QtCore import QPointF, QRectF, QSignalBlocker, QSize, Qt, Signal
 from qtpy.QtGui import QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPalette, QPen
 from qtpy.QtWidgets import QDoubleSpinBox, QHBoxLayout, QSizePolicy, QVBoxLayout, QWidget
 
@@ -156,17 +156,22 @@ class HistogramSlider(QWidget):
         layout.addWidget(self.canvas)
         layout.addWidget(self.caption)
         self.canvas.dragged.connect(self.number.setValue)
-        self.number.valueChanged.connect(self._on_value)
         self.number.setValue(value)
+        self._value = value
         self.canvas.setValue(value)
+        self.number.valueChanged.connect(self._on_value)
 
     def value(self) -> float:
         """Give the threshold."""
-        return float(self.number.value())
+        return self._value
 
     def setValue(self, value: float) -> None:
-        """Set the threshold."""
-        self.number.setValue(value)
+        """Set the threshold; while another value is shown, it waits until the slider is given back."""
+        if self.number.isEnabled():
+            self.number.setValue(value)
+        elif value != self._value:
+            self._value = value
+            self.valueChanged.emit()
 
     def set_bars(self, bars: Sequence[tuple[float, float, float]], caption: str = "") -> None:
         """Draw another histogram: (start, end, height) of each bar; none takes it away."""
@@ -176,10 +181,14 @@ class HistogramSlider(QWidget):
 
     def set_chosen(self, value: float | None) -> None:
         """Show a value that was chosen elsewhere and cannot be dragged; None gives the slider back to the user."""
+        shown = self._value if value is None else value
+        with QSignalBlocker(self.number):
+            self.number.setValue(shown)
+        self.canvas.setValue(shown)
         for widget in (self.canvas, self.number):
             widget.setEnabled(value is None)
-        self.canvas.setValue(self.value() if value is None else value)
 
     def _on_value(self, value: float) -> None:
+        self._value = value
         self.canvas.setValue(value)
         self.valueChanged.emit()
