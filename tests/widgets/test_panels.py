@@ -17,7 +17,7 @@ from napari_dinov3._napari.provenance import provenance_of
 from napari_dinov3.backbones.registry import Readiness
 from napari_dinov3.progress import Progress
 from napari_dinov3.segment.probe import Probe
-from napari_dinov3.widgets import feature_chooser
+from napari_dinov3.widgets import feature_chooser, feature_facts
 from napari_dinov3.widgets.align import AlignPanel
 from napari_dinov3.widgets.batch import BatchPanel
 from napari_dinov3.widgets.classify import ClassifyImagesPanel
@@ -251,18 +251,22 @@ def test_a_backbone_that_is_not_here_says_what_it_needs(
 ) -> None:
     from napari_dinov3.backbones import download
 
-    here = {"dinov3-vits16": Readiness(False, "torch missing: pip install it")}
-    monkeypatch.setattr(feature_chooser, "readiness", lambda name: here.get(name, Readiness(True, "ready")))
+    here = {"dinov3-vits16": Readiness(False, "torch missing: install it")}
+    for module in (feature_chooser, feature_facts):
+        monkeypatch.setattr(module, "readiness", lambda name, **_: here.get(name, Readiness(True, "ready")))
     panel = panel_of(FeaturesPanel)
     panel.features.form.setValue({"backbone": "dinov3-vits16"})
     assert not panel.run_button.isEnabled()
-    assert "pip install it" in panel.status.text()
+    assert all(part in panel.status.text() for part in ("needs torch", "Expected:", "What to do: Run pip install"))
     assert panel.features.download_button.isHidden()
     here["dinov3-vits16"] = Readiness(False, "weights to download: 86 MB")
     panel.features.refresh()
+    panel.refresh()
     assert panel.features.download_button.text() == "Download (86 MB)"
+    assert "DINOv3 License" in panel.features.licence.text()
+    assert "What to do: Press Download above" in panel.status.text()
 
-    def fetch(name: str) -> Any:
+    def fetch(name: str, **_: Any) -> Any:
         yield Progress(0, 1)
         here[name] = Readiness(True, "ready")
         return f"folder of {name}"

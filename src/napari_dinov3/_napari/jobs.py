@@ -17,7 +17,7 @@ from napari_dinov3._napari.compat import world_point
 from napari_dinov3._napari.layers import Source, plane_at, read_layer
 from napari_dinov3._napari.session import FeatureKey, Session
 from napari_dinov3.backbones.options import stride_of, width_of
-from napari_dinov3.backbones.registry import backbone_facts, choose_backbone
+from napari_dinov3.backbones.registry import backbone_facts, choose_backbone, is_network
 from napari_dinov3.features.extract import extract_steps
 from napari_dinov3.features.feature_map import FeatureMap
 from napari_dinov3.features.on_demand import complete_steps, on_demand_steps
@@ -138,7 +138,7 @@ def features_steps(session: Session, request: FeatureRequest) -> Job[FeatureMap]
 
 def is_quick(config: ExtractConfig) -> bool:
     """Whether a plane's features come quickly enough not to ask first: any backbone but a network."""
-    return backbone_facts(choose_backbone(config.backbone)[0]).kind != "dinov3"
+    return not is_network(choose_backbone(config.backbone)[0])
 
 
 def _into_folder_steps(request: FeatureRequest) -> Job[FeatureMap]:
@@ -154,9 +154,14 @@ def store_for(request: FeatureRequest) -> str | None:
     config, planes = request.config, request.source.planes
     if config.cache is not None:
         return config.cache
+    return "user" if caches_on_disk(planes, config) else None
+
+
+def caches_on_disk(planes: Planes, config: ExtractConfig) -> bool:
+    """Whether a map goes to the user's cache by itself."""
     pixels = np.prod(planes.shape, dtype=np.float64) * planes.channels * planes.dtype.itemsize
     small = pixels <= HASHED_GB * 1e9 and estimate_features(planes, config).stored_gigabytes <= DEFAULT_BUDGET_GB
-    return "user" if small and not is_quick(config) else None
+    return bool(small) and not is_quick(config)
 
 
 def pca_steps(session: Session, request: FeatureRequest) -> Job[tuple[FeatureMap, npt.NDArray[np.float32]]]:

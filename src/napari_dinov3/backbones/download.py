@@ -19,7 +19,7 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from napari_dinov3.backbones.dinov3_models import LICENCE, LICENCE_URL, ModelSpec, spec_of
@@ -177,6 +177,12 @@ def download_steps(
     note = {"repository": plan.repository, "licence": plan.licence, "files": {file.name: file.etag for file in plan.files}}
     (plan.folder / "source.json").write_text(json.dumps(note, indent=1), encoding="utf-8")
     return plan.folder
+
+
+def fetched_bytes(name: str) -> int:
+    """Count what unfinished downloads of a network have brought so far."""
+    folders = (download_folder(spec_of(name), repository) for repository in get_args(Repository))
+    return sum(part.stat().st_size for folder in folders for part in folder.glob("*.part"))
 
 
 def _fetch(plan: DownloadPlan, file: RemoteFile, token: str | None, endpoint: str | None) -> Iterator[int]:

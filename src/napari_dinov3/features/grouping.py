@@ -223,6 +223,25 @@ def gram_distance(features: FeatureMap, other: FeatureMap, *, plane: int = 0) ->
     distance : float
         Root mean square difference of their cosines over all pairs of patches, 0..2.
     """
+    heat, _ = gram_difference(features, other, plane=plane)
+    return float(np.sqrt(np.mean(np.square(heat), dtype=np.float64)))
+
+
+def gram_difference(features: FeatureMap, other: FeatureMap, *, plane: int = 0) -> tuple[FloatArray, FeatureMap]:
+    """Tell at which patches two backbones see different relations to all others.
+
+    Parameters
+    ----------
+    features, other, plane
+        As in :func:`gram_distance`, which is the root mean square of the result.
+
+    Returns
+    -------
+    difference : (1, rows, cols) float32
+        Root mean square difference of each patch's cosines, on the coarser grid.
+    coarser : FeatureMap
+        The map on that grid.
+    """
     ratio = max(features.stride, other.stride) / min(features.stride, other.stride)
     if features.image_shape != other.image_shape or ratio % 1:
         raise FeatureMismatchError(
@@ -231,8 +250,10 @@ def gram_distance(features: FeatureMap, other: FeatureMap, *, plane: int = 0) ->
             "Extract both from one image, with one stride",
         )
     grid = min(features.grid, other.grid)
-    difference = gram_matrix(_coarser(features, grid, plane)) - gram_matrix(_coarser(other, grid, plane))
-    return float(np.sqrt(np.mean(np.square(difference), dtype=np.float64)))
+    first, second = _coarser(features, grid, plane), _coarser(other, grid, plane)
+    difference = gram_matrix(first) - gram_matrix(second)
+    heat = np.sqrt(np.mean(np.square(difference), axis=1, dtype=np.float64)).reshape(1, *grid)
+    return heat.astype(np.float32), features if features.grid == grid else other
 
 
 def _coarser(features: FeatureMap, grid: tuple[int, int], plane: int) -> FeatureMap:

@@ -52,7 +52,7 @@ def sample_patches(
         patches = patches if mask is None else patches[mask[index].reshape(-1)]
         step = max(1, len(patches) // share)
         parts.append(patches[_spread(len(patches), step)])
-    sample = np.concatenate(parts)
+    sample: FloatArray = np.concatenate(parts)
     return sample[np.isfinite(sample).all(axis=1)]
 
 

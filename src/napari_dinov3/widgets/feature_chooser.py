@@ -8,20 +8,37 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from qtpy.QtCore import QSignalBlocker, Signal
+from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
-from napari_dinov3._napari.jobs import FeatureEstimate, estimate_features
+from napari_dinov3._napari.jobs import caches_on_disk
 from napari_dinov3._napari.session import Session
+from napari_dinov3.backbones.download import fetched_bytes
+from napari_dinov3.backbones.options import stride_of
 from napari_dinov3.backbones.registry import backbone_facts, choose_backbone, list_backbones, readiness
+from napari_dinov3.errors import InputError
 from napari_dinov3.image import Planes
 from napari_dinov3.recipe import ExtractConfig
+from napari_dinov3.widgets.feature_facts import (
+    bytes_text,
+    entry_text,
+    estimate_of,
+    estimate_text,
+    facts_text,
+    licence_html,
+    missing_text,
+    origin_text,
+    size_text,
+)
+from napari_dinov3.widgets.features_network import without_network
 from napari_dinov3.widgets.form import Choice, Form, wrapped_label
+
+__all__ = ["FeatureChooser", "feature_fields", "missing_text", "stride_options"]
 
 
 def feature_fields() -> tuple[Choice, ...]:
     """Describe the two fields."""
-    backbones = (("auto", "auto (best present)"), *((facts.name, _entry(facts.name)) for facts in list_backbones()))
+    backbones = (("auto", "auto (best present)"), *((facts.name, entry_text(facts.name)) for facts in list_backbones()))
     return (
         Choice("backbone", "Backbone", "What turns the image into patch features.", "auto", backbones),
         Choice(
@@ -30,44 +47,12 @@ def feature_fields() -> tuple[Choice, ...]:
     )
 
 
-def _entry(backbone: str) -> str:
-    return backbone if readiness(backbone).ready else f"{backbone} (not here)"
-
-
-def missing_text(backbone: str) -> str:
-    """Say what a backbone still needs; empty where it is ready."""
-    state = readiness(choose_backbone(backbone)[0])
-    if state.ready:
-        return ""
-    size = " (torch takes up to 4 GB)" if "torch" in state.message else ""
-    return f"{backbone} is not ready: {state.message}{size}."
-
-
-def stride_options(backbone: str) -> tuple[tuple[int | None, str], ...]:
+def stride_options(config: ExtractConfig) -> tuple[tuple[int | None, str], ...]:
     """List the strides a backbone offers; None stands for its default."""
-    facts = backbone_facts(choose_backbone(backbone)[0])
-    return tuple((None if s == facts.stride else s, f"{s} (default)" if s == facts.stride else f"{s}") for s in facts.strides)
-
-
-def facts_text(backbone: str) -> str:
-    """Say in a few words what a backbone is good for."""
-    facts = backbone_facts(choose_backbone(backbone)[0])
-    return f"{facts.name}: {facts.good_for}." if backbone == "auto" else f"Good for {facts.good_for}."
-
-
-def origin_text(backbone: str) -> str:
-    """Say where a backbone comes from and under which licence."""
-    facts = backbone_facts(choose_backbone(backbone)[0])
-    return f"{facts.name}: {facts.source}; licence {facts.licence}."
-
-
-def estimate_text(estimate: FeatureEstimate) -> str:
-    """Say how large the map will be and where it is kept."""
-    rows, cols = estimate.grid
-    planes = f"{estimate.planes} planes of " if estimate.planes > 1 else ""
-    size = f"{estimate.gigabytes:.1f} GB" if estimate.gigabytes >= 1 else f"{max(1, round(estimate.gigabytes * 1e3))} MB"
-    where = "on disk" if estimate.on_disk else "in memory"
-    return f"Map: {planes}{rows} x {cols} patches, {estimate.dim} numbers each; {size} {where}."
+    facts = backbone_facts(choose_backbone(config.backbone)[0])
+    own = stride_of(facts, None, config.network)
+    offered = facts.strides if config.network.scale is None and config.shifts == 1 else (own,)
+    return tuple((None if s == own else s, f"{s} (default)" if s == facts.stride else f"{s}") for s in offered)
 
 
 class FeatureChooser(QWidget):
@@ -91,10 +76,13 @@ class FeatureChooser(QWidget):
         self.download_button = QPushButton()
         self.download_button.setToolTip("Download the weights of this backbone now; a stopped download goes on the next time.")
         self.download_button.clicked.connect(lambda: self.downloadRequested.emit(self.value().backbone))
+        self.licence = wrapped_label(name="licence")
+        self.licence.setTextInteractionFlags(Qt.TextInteractionFlag.TextBrowserInteraction)
+        self.licence.setOpenExternalLinks(True)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
-        for widget in (self.form, self.facts, self.download_button, self.estimate):
+        for widget in (self.form, self.facts, self.download_button, self.licence, self.estimate):
             layout.addWidget(widget)
         self._show(session.features_config)
         self.form.valueChanged.connect(self._on_edited)
@@ -110,7 +98,13 @@ class FeatureChooser(QWidget):
 
     def show_estimate(self, planes: Planes | None) -> None:
         """Say how large the map of an image would be; nothing for no image."""
-        self.estimate.setText("" if planes is None else estimate_text(estimate_features(planes, self.value())))
+        config = self.value()
+        try:
+            cached = planes is not None and caches_on_disk(planes, config)
+            text = "" if planes is None else estimate_text(estimate_of(planes, config), planes, cached=cached)
+        except InputError as error:
+            text = str(error)
+        self.estimate.setText(text)
 
     def refresh(self) -> None:
         """Look again at what is on this computer, for example after a download."""
@@ -122,22 +116,33 @@ class FeatureChooser(QWidget):
         self._session.features_changed.disconnect(self._on_session)
 
     def _on_edited(self) -> None:
-        value = self.form.value()
-        offered = [s for s, _ in stride_options(value["backbone"])]
-        stride = value["stride"] if value["stride"] in offered else None
-        self.setValue(replace(self.value(), backbone=value["backbone"], stride=stride))
+        chosen, before = self.form.value(), self.value()
+        config = replace(before, backbone=chosen["backbone"], stride=None)
+        if chosen["backbone"] != before.backbone:
+            config = replace(config, layers="last", weights=None)  # they are of the network that was chosen before
+        if backbone_facts(choose_backbone(config.backbone)[0]).kind != "dinov3":
+            config = without_network(config)
+        if chosen["stride"] in [stride for stride, _ in stride_options(config)]:
+            config = replace(config, stride=chosen["stride"])
+        self.setValue(config)
 
     def _on_session(self, event: Any = None) -> None:
         self._show(self.value())
         self.valueChanged.emit()
 
     def _show(self, config: ExtractConfig) -> None:
-        default = backbone_facts(choose_backbone(config.backbone)[0]).stride
+        facts = backbone_facts(choose_backbone(config.backbone)[0])
         with QSignalBlocker(self.form):
-            self.form.set_options("stride", stride_options(config.backbone))
-            self.form.setValue({"backbone": config.backbone, "stride": None if config.stride == default else config.stride})
-        self.facts.setText(facts_text(config.backbone))
-        self.facts.setToolTip(origin_text(config.backbone))
-        state = readiness(choose_backbone(config.backbone)[0])
-        self.download_button.setText(f"Download ({state.message.partition(': ')[2]})")
-        self.download_button.setHidden(state.ready or not state.message.startswith("weights"))
+            self.form.set_options("stride", stride_options(config))
+            self.form.setValue({"backbone": config.backbone, "stride": config.stride})
+        self.facts.setText(facts_text(config))
+        self.facts.setToolTip(origin_text(config))
+        state = readiness(facts.name, weights=config.weights, source=config.source)
+        to_fetch = not state.ready and state.message.startswith("weights")
+        self.download_button.setHidden(not to_fetch)
+        self.licence.setHidden(not to_fetch)
+        if to_fetch:
+            begun = fetched_bytes(facts.name)
+            size = f"{bytes_text(begun)} of {size_text(facts)} are here" if begun else size_text(facts)
+            self.download_button.setText(f"{'Go on with the download' if begun else 'Download'} ({size})")
+            self.licence.setText(licence_html(facts.name))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from qtpy.QtWidgets import QPushButton
 
-from napari_dinov3._napari import jobs, results, script
+from napari_dinov3._napari import feature_views, jobs, results, script
 from napari_dinov3._napari.companion import read_companion
+from napari_dinov3._napari.feature_views import View
 from napari_dinov3._napari.layers import Source
 from napari_dinov3._napari.provenance import provenance
 from napari_dinov3._napari.similarity import LOOK, Filling, SimilarityView
@@ -17,6 +19,11 @@ from napari_dinov3.features.feature_map import FeatureMap
 from napari_dinov3.progress import Job, Progress, part_of
 from napari_dinov3.recipe import PcaConfig, SimilarityConfig
 from napari_dinov3.widgets.click_picker import ClickPicker
+from napari_dinov3.widgets.feature_facts import bytes_text
+from napari_dinov3.widgets.features_cache import FeatureCache
+from napari_dinov3.widgets.features_network import NetworkOptions
+from napari_dinov3.widgets.features_speed import SpeedMeter
+from napari_dinov3.widgets.features_views import FeatureViews
 from napari_dinov3.widgets.form import wrapped_label
 from napari_dinov3.widgets.image_panel import ImagePanel
 from napari_dinov3.widgets.layer_chooser import LayerChooser
@@ -63,6 +70,14 @@ class FeaturesPanel(ImagePanel):
             tooltip="Labels layer whose painted pixels are compared with every patch.",
         )
         self.region.valueChanged.connect(self.changed)
+        self.other = LayerChooser(
+            self.viewer,
+            ("Image",),
+            label="Other image",
+            optional="none",
+            tooltip="A click also shows what is alike in this other image, with the position taken out of the features.",
+        )
+        self.other.valueChanged.connect(self.changed)
         self.region_button = QPushButton("Similarity to the region")
         self.region_button.clicked.connect(self.show_region)
         self.section(
@@ -70,21 +85,42 @@ class FeaturesPanel(ImagePanel):
             wrapped_label("Features that are not cached are extracted first."),
             self.pca_button,
             self.pick_button,
+            field_row("Other image", self.other),
             field_row("Region", self.region),
             self.region_button,
         )
-        self.on_close(self.region.dispose, self.picker.stop)
+        self.on_close(self.region.dispose, self.other.dispose, self.picker.stop)
+        self._build_more()
+
+    def _build_more(self) -> None:
+        """Add the further views, the options of a network and the cache."""
+        self.views = FeatureViews()
+        self.views.valueChanged.connect(self.changed)
+        self.views.shown.connect(self.show_view)
+        self.views.goTo.connect(self._on_go_to)
+        self.section("More views", self.views)
+        self.network = NetworkOptions(self.session)
+        self.on_close(self.network.dispose)
+        self.section("Network options", self.network)
+        self.cache = FeatureCache()
+        self.cache.clearRequested.connect(self.clear_cache)
+        self.section("Feature cache", self.cache)
+        self.meter = SpeedMeter(self.refresh, self)
+        self.on_close(self.meter.runner.abandon)
 
     def value(self) -> dict[str, Any]:
         """Read every setting."""
-        region = self.region.value()
-        return {**super().value(), "region": None if region is None else region.unique_id}
+        layers = {"painted": self.region.value(), "other": self.other.value()}
+        chosen = {name: None if layer is None else layer.unique_id for name, layer in layers.items()}
+        return {**super().value(), **chosen, **self.views.value()}
 
     def setValue(self, value: Mapping[str, Any]) -> None:
         """Set some or all settings."""
         super().setValue(value)
-        if "region" in value:
-            self.region.setValue(value["region"])
+        for name, chooser in (("painted", self.region), ("other", self.other)):
+            if name in value:
+                chooser.setValue(value[name])
+        self.views.setValue(value)
 
     def refresh(self, *_: Any) -> None:
         """Bring buttons in step, the task's own too."""
@@ -95,6 +131,8 @@ class FeaturesPanel(ImagePanel):
         self.pick_button.setEnabled(self.pick_button.isChecked() or not self._problem())
         self.region_button.setEnabled(ready and has_region)
         self.region_button.setToolTip(REGION_TIP if has_region else "Choose a Labels layer with a painted region first.")
+        self.views.set_enabled(ready, self._problem() or "Wait until the present job is done.")
+        self.meter.consider(self.session.features_config)
 
     def ready_text(self) -> str:
         """Say whether the features are cached."""
@@ -116,7 +154,11 @@ class FeaturesPanel(ImagePanel):
         """Say what was made."""
         rows, cols = result.grid
         planes = f"{len(result)} planes of " if len(result) > 1 else ""
-        return f"{result.backbone}: {planes}{rows} x {cols} patches, {result.dim} numbers each."
+        self.cache.refresh()
+        self.views.refresh_backbones()
+        found = int(result.provenance.get("planes_from_cache", 0))
+        kept = f" {'All' if found == len(result) else found} planes came from the cache." if found else ""
+        return f"{result.backbone}: {planes}{rows} x {cols} patches, {result.dim} numbers each.{kept}"
 
     def script(self) -> str:
         """Write the extraction, and what was asked for of the chosen image: colours, a region's similarity, a place's."""
@@ -127,7 +169,46 @@ class FeaturesPanel(ImagePanel):
             lines += self._region_lines(asked["region"])
         if "similarity" in asked:
             lines += self._similarity_lines(asked["similarity"])
+        for shown in asked.get("views", {}).values():
+            lines += shown
         return self._script(lines)
+
+    def show_view(self) -> None:
+        """Show the chosen one of the further views."""
+        request, chosen = self.request(), self.views.value()
+        job: Job[View]
+        if chosen["way"] == "foreground":
+            job = feature_views.foreground_steps(self.session, request, chosen["side"])
+        elif chosen["way"] == "groups":
+            job = feature_views.group_steps(self.session, request, int(chosen["groups"]))
+        elif chosen["way"] == "gram":
+            job = feature_views.gram_steps(self.session, request)
+        elif chosen["way"] == "difference":
+            other = feature_views.other_request(request, self.session, self.viewer, self.image.value(), chosen["other_backbone"])
+            job = feature_views.difference_steps(self.session, request, other)
+        else:
+            job = feature_views.nearest_steps(self.session, request, int(chosen["count"]))
+        self.start(job, "Look at the features", lambda view: self._add_view(request, view))
+
+    def clear_cache(self) -> None:
+        """Delete the maps on disk; those in use would lose their planes, so the viewer lets go of its own first."""
+        self.session.clear()
+        self.start(_clear_steps(), "Clear the feature cache", self._show_cleared)
+
+    def _show_cleared(self, freed: int) -> str:
+        self.cache.refresh()
+        return f"{bytes_text(freed)} are free again."
+
+    def _add_view(self, request: jobs.FeatureRequest, view: View) -> str:
+        lines = feature_views.view_lines(view)
+        layer = feature_views.add_view(self.session, self.viewer, view, type(self).__name__, self._script(lines))
+        self._asked(request).setdefault("views", {})[view.kind] = lines
+        self.views.show_planes(view.planes)
+        return view.message if layer is None else f"{layer.name!r}: {view.message}"
+
+    def _on_go_to(self, plane: int) -> None:
+        source = self.source()
+        self.viewer.dims.set_point(*feature_views.point_of_plane(self.viewer, source, plane))
 
     def show_pca(self) -> None:
         """Add a layer with the principal components as colours."""
@@ -174,8 +255,18 @@ class FeaturesPanel(ImagePanel):
         self._asked(request)["similarity"] = at
         self.say("done", f"Similarity to row {at.row:.0f}, column {at.col:.0f} of plane {at.plane}: 1 is alike, 0 unrelated.")
         busy = self.runner.running and self._on_result != self._show_rest  # another job is not given up for the other planes
-        if rest and len(features) > 1 and not busy:
+        if rest and self.other.value() is not None and not busy:
+            self._show_across(request, at)
+        elif rest and len(features) > 1 and not busy:
             self.start(self.similarity.rest_steps(request.visible), "Similarity", self._show_rest)
+
+    def _show_across(self, request: jobs.FeatureRequest, at: SimilarityConfig) -> None:
+        """Go on in the other planes, then in the other image."""
+        config = replace(request.config, level=0, region=None)
+        other = jobs.request_features(self.session, self.viewer, self.other.value(), config)
+        filling = self.similarity.rest_steps(request.visible)
+        job = feature_views.across_steps(self.session, request, other, at, before=filling)
+        self.start(job, "Similarity in the other image", lambda view: self._add_view(request, view))
 
     def _extract_first(self, rest: bool) -> None:
         if rest and not self.runner.running:
@@ -276,3 +367,11 @@ class FeaturesPanel(ImagePanel):
 
     def _on_pick_taken(self) -> None:
         self.pick_button.setChecked(False)
+
+
+def _clear_steps() -> Job[int]:
+    """Delete every map in the user's store."""
+    from napari_dinov3.features.store import FeatureStore
+
+    yield Progress(0, 1, "deleting the feature maps on disk")
+    return FeatureStore().clear()

@@ -15,7 +15,8 @@ from napari_dinov3._napari.layers import Source, describe_layer, read_layer
 from napari_dinov3._napari.regions import pixel_size
 from napari_dinov3.errors import InputError
 from napari_dinov3.image import Planes
-from napari_dinov3.widgets.feature_chooser import FeatureChooser, missing_text
+from napari_dinov3.widgets.feature_chooser import FeatureChooser
+from napari_dinov3.widgets.feature_facts import label_of, missing_text
 from napari_dinov3.widgets.form import Form, Number, wrapped_label
 from napari_dinov3.widgets.layer_chooser import LayerChooser
 from napari_dinov3.widgets.panel import TaskPanel
@@ -75,7 +76,7 @@ class ImagePanel(TaskPanel):
         if layer is None:
             return NO_IMAGE
         self.source()
-        return missing_text(self.session.features_config.backbone) if self.uses_features else ""
+        return missing_text(self.session.features_config) if self.uses_features else ""
 
     def refresh(self, *_: Any) -> None:
         """Bring facts, estimate, buttons and status in step."""
@@ -98,9 +99,11 @@ class ImagePanel(TaskPanel):
         def show(path: Any) -> str:
             self.features.refresh()
             self.refresh()
-            return f"The weights of {backbone} are in {path}."
+            return f"The weights of {label_of(backbone)} are in {path}."
 
-        self.start(download_steps(backbone), f"Downloading {backbone}", show)
+        chosen = self.session.features_config.source
+        source: Any = chosen if chosen in ("mirror", "meta") else "auto"
+        self.start(download_steps(backbone, source=source), f"Downloading {label_of(backbone)}", show)
 
     def source(self) -> Source:
         """Read the chosen layer as planes, lazily."""
