@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import struct
-import zipfile
 import zlib
 
 import numpy as np
@@ -152,10 +151,14 @@ def test_numpy_files(tmp_path) -> None:
 def test_archives_that_unpack_to_too_much(tmp_path, monkeypatch) -> None:
     from napari_dinov3.io import raster
 
-    with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("a.npy", b"\0" * 1_000_000)
-    with pytest.raises(FileFormatError, match="unpacks to 1,000,000"):
-        raster._check_archive(tmp_path / "bomb.npz", limit=1000)
+    np.savez_compressed(tmp_path / "ones.npz", np.ones((40, 50)))
+    assert nd.read(tmp_path / "ones.npz").shape == (40, 50)
+    monkeypatch.setattr(raster, "_MOST_UNPACKED", 1000)
+    with pytest.raises(FileFormatError, match="claims 16,000 bytes"):
+        nd.read(tmp_path / "ones.npz")
+    np.savez(tmp_path / "two.npz", a=np.ones(4), b=np.ones(4))
+    with pytest.raises(FileFormatError, match="holds 2 arrays"):
+        nd.read(tmp_path / "two.npz")
 
 
 def test_truncated_numpy_file(tmp_path) -> None:
@@ -170,3 +173,27 @@ def test_real_slices(shared_data) -> None:
     assert image.shape == (250, 250, 250) and image.dtype == np.uint8
     assert nd.read(shared_data("alignment/glta_mouse_coronal_series") / "GLTa").axes == "zyxs"
     assert nd.read(shared_data("calcium/thunder_zebrafish") / "images").axes == "tzyx"
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_of_thousands_of_files_some_are_looked_at_and_an_odd_one_is_named_at_the_latest_when_read(
+    tmp_path, monkeypatch, compressed
+) -> None:
+    from napari_dinov3.io import slices
+
+    monkeypatch.setattr(slices, "_CHECKED_ALL", 20)
+    monkeypatch.setattr(slices, "_CHECKED_SOME", 6)
+    for i in range(60):
+        odd = np.zeros((10, 9), np.uint8) if i == 17 else RNG.integers(0, 255, (8, 9), np.uint8) // (1 + i)
+        tifffile.imwrite(tmp_path / f"{i}.tif", odd, compression="zlib" if compressed else None, metadata=None)
+    looked = []
+    original = slices._header
+    monkeypatch.setattr(slices, "_header", lambda file: looked.append(file) or original(file))
+    if not compressed:  # its size gives it away
+        with pytest.raises(FileFormatError, match=r"17\.tif is 10 x 9"):
+            nd.read(tmp_path)
+        return
+    image = nd.read(tmp_path)
+    assert image.shape == (60, 8, 9) and len(looked) <= 12
+    with pytest.raises(FileFormatError, match=r"17\.tif has shape"):
+        image.planes().plane(17)

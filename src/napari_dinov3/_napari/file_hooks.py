@@ -1,8 +1,8 @@
 """What napari calls when a file is dropped on it, or a layer is saved: the readers and writers of this package.
 
-The manifest claims files that say where they lie (OME and slide TIFF, NIfTI, NRRD, HDF5, OME-Zarr) and folders of slices; they
-open with scale, units and channel names. Plain pictures and TIFF files stay with napari's own reader. Saving as OME-TIFF keeps
-scale, units and the provenance of a result.
+The manifest claims files that say where they lie (OME and slide TIFF, NIfTI, NRRD, MetaImage, HDF5, OME-Zarr, SWC, GeoJSON),
+folders of slices and data sets; they open with scale, units and channel names. Plain pictures and TIFF files stay with napari's
+own reader. Saving as OME-TIFF or OME-Zarr keeps scale, units and the provenance of a result.
 """
 
 from __future__ import annotations
@@ -47,18 +47,18 @@ def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerD
     return lambda _: file_layers(opened)
 
 
-def read_layers(path: str | list[str]) -> list[LayerData]:
-    """Open a file, a folder or a data set as layers."""
-    return file_layers(io.read_layers(path if isinstance(path, str) else path[0]))
+def read_layers(path: str | list[str], **options: Any) -> list[LayerData]:
+    """Open a file, a folder or a data set as layers; options as of :func:`napari_dinov3.read_layers`."""
+    return file_layers(io.read_layers(path if isinstance(path, str) else path[0], **options))
 
 
 def write_image(path: str, data: Any, attributes: Mapping[str, Any]) -> list[str]:
-    """Save an image layer as OME-TIFF; the dialog has asked before a file is replaced."""
+    """Save an image layer as OME-TIFF, OME-Zarr or NIfTI; the dialog has asked before a file is replaced."""
     return [str(_write(path, data, attributes, "image"))]
 
 
 def write_labels(path: str, data: Any, attributes: Mapping[str, Any]) -> list[str]:
-    """Save a labels layer as OME-TIFF, ids exact; the dialog has asked before a file is replaced."""
+    """Save a labels layer, ids exact, as OME-TIFF, OME-Zarr, NIfTI or GeoJSON; the dialog has asked before a file is replaced."""
     return [str(_write(path, data, attributes, "labels"))]
 
 
@@ -97,7 +97,8 @@ def _write(path: str, data: Any, attributes: Mapping[str, Any], kind: Kind) -> P
         placement=matrix[np.ix_(keep, keep)],
     )
     record = (attributes.get("metadata") or {}).get(KEY)
-    return io.write(path, image, name=image.name, provenance=record if isinstance(record, Mapping) else None, overwrite=True)
+    asked = not Path(path).is_dir()  # the dialog asks for files; a folder that is there is nobody's to replace
+    return io.write(path, image, name=image.name, provenance=record if isinstance(record, Mapping) else None, overwrite=asked)
 
 
 def _axes(labels: Sequence[str], ndim: int) -> str:

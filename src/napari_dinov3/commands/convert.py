@@ -11,7 +11,7 @@ from napari_dinov3.commands.terminal import say
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     add_reading(parser)
-    add_writing(parser, "file to write; its ending decides the format (.ome.tif, .tif, .npy, .png)")
+    add_writing(parser, "file to write; its ending decides the format (.ome.tif, .ome.zarr, .nii.gz, .npy, .png, .geojson)")
     parser.add_argument("--kind", choices=("image", "labels"), help="whether the numbers are ids; as the file says by default")
 
 
@@ -25,7 +25,7 @@ def run(options: argparse.Namespace) -> int:
     recipe = Recipe(
         (
             Step(replace(read_config(options), kind=options.kind)),
-            Step(WriteConfig(path=options.out, overwrite=options.overwrite), inputs=("image", "image")),
+            Step(WriteConfig(path=options.out, kind=options.kind, overwrite=options.overwrite), inputs=("image", "image")),
         )
     )
     run_and_keep(recipe, options, title="convert")

@@ -5,6 +5,7 @@ Only data sets inside the file itself are offered; links to other files are not 
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -15,12 +16,13 @@ import numpy as np
 from napari_dinov3.errors import FileFormatError, InputError
 from napari_dinov3.geometry import affine
 from napari_dinov3.io.image_file import ImageFile
-from napari_dinov3.io.lazy_file import LazyFile, by_plane
+from napari_dinov3.io.lazy_file import LazyFile, in_blocks
 from napari_dinov3.io.optional import require
 from napari_dinov3.io.units import PIXEL, usable_spacing
 
 EXTENSIONS = (".h5", ".hdf5", ".hdf")
 _CREMI_RAW = "volumes/raw"
+_LARGEST_BLOCK = 1 << 30
 
 
 def read_hdf5(path: Path, *, dataset: str | None = None) -> ImageFile:
@@ -47,7 +49,7 @@ def read_hdf5(path: Path, *, dataset: str | None = None) -> ImageFile:
             name = _choose(found, dataset, path)
             chosen = file[name]
             shape, dtype, attributes = tuple(chosen.shape), chosen.dtype, dict(chosen.attrs)
-            stored = int(chosen.id.get_storage_size())
+            stored, blocks = int(chosen.id.get_storage_size()), chosen.chunks
     except (InputError, FileFormatError):
         raise
     except Exception as error:  # h5py raises OSError, KeyError, RuntimeError on damaged files
@@ -56,13 +58,19 @@ def read_hdf5(path: Path, *, dataset: str | None = None) -> ImageFile:
 
     if stored > path.stat().st_size:
         raise FileFormatError(f"{path.name} claims more than the file holds in {name!r}", "a whole file", "Copy it again")
+    if blocks is not None and math.prod(blocks) * dtype.itemsize > _LARGEST_BLOCK:
+        raise FileFormatError(
+            f"{path.name} is stored in blocks of {blocks} pixels in {name!r}",
+            f"blocks of at most {_LARGEST_BLOCK:,} bytes, which are read whole",
+            "Store it in smaller blocks, for example with h5repack",
+        )
     axes = resolve_axes(shape, None, None, name)
-    spacing, units, placement = _placement(attributes, axes)
+    spacing, units, placement = _placement(attributes, axes, f"{name!r} of {path.name}")
     lazy = LazyFile(path.name, shape, dtype, partial(_read, path, name))
     labels = "label" in name.lower() and dtype.kind in "iu"
     facts = {"format": "HDF5", "dataset": name, "datasets": sorted(found)}
     return ImageFile(
-        levels=(lazy.to_dask(by_plane(shape) if not axes.endswith("s") else (1, *shape[1:])),),
+        levels=(lazy.to_dask(in_blocks(shape, blocks) if not axes.endswith("s") else (1, *shape[1:])),),
         axes=axes,
         spacing=spacing,
         units=units,
@@ -72,6 +80,23 @@ def read_hdf5(path: Path, *, dataset: str | None = None) -> ImageFile:
         placement=placement,
         facts=MappingProxyType(facts),
     )
+
+
+def needs_choice(path: Path) -> dict[str, tuple[int, ...]] | None:
+    """List the images of a file that does not say which one is meant, by name; None where it does.
+
+    Raises
+    ------
+    FileFormatError
+        If it is no HDF5 file, or damaged.
+    """
+    h5py = require("h5py", f"{path.name}")
+    try:
+        with h5py.File(path, "r") as file:
+            found = _images(file, h5py)
+    except Exception as error:  # as in read_hdf5
+        raise FileFormatError(f"{path.name} cannot be read as HDF5: {error}", "a whole HDF5 file", "Copy it again") from error
+    return None if _CREMI_RAW in found or len(found) < 2 else dict(sorted(found.items()))
 
 
 def _images(file: Any, h5py: Any) -> dict[str, Any]:
@@ -99,10 +124,10 @@ def _choose(found: dict[str, Any], dataset: str | None, path: Path) -> str:
     return wanted
 
 
-def _placement(attributes: dict[str, Any], axes: str) -> tuple[Any, Any, Any]:
+def _placement(attributes: dict[str, Any], axes: str, where: str) -> tuple[Any, Any, Any]:
     """Take CREMI's resolution and offset, in nanometres, where they fit the axes."""
     space = [a for a in axes if a not in "cs"]
-    sizes = [usable_spacing(v) for v in np.ravel(attributes.get("resolution", ()))]
+    sizes = [usable_spacing(v, where) for v in np.ravel(attributes.get("resolution", ()))]
     if len(sizes) != len(space) or None in sizes:
         return (1.0,) * len(space), (PIXEL,) * len(space), None
     spacing = tuple(float(s) for s in sizes if s is not None)

@@ -9,6 +9,8 @@ import numpy as np
 
 from napari_dinov3.errors import FileFormatError
 
+_MOST_PIXELS = 1 << 24  # of a plane that is read whole
+
 
 class LazyFile:
     """Array-like whose parts are read by a function; small and picklable, unlike an open file.
@@ -42,6 +44,25 @@ class LazyFile:
         import dask.array
 
         return dask.array.from_array(self, chunks=chunks, asarray=False, fancy=False, name=None, lock=False)
+
+
+def in_blocks(shape: tuple[int, ...], stored: tuple[int, ...] | None) -> tuple[int, ...]:
+    """Choose one plane a chunk, and parts of planes that are large: whole blocks as they are stored, or rows.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the array.
+    stored : tuple of int or None
+        Blocks it is stored in; None where rows follow each other.
+    """
+    rows, cols = shape[-2:]
+    if rows * cols <= _MOST_PIXELS:
+        return by_plane(shape)
+    if stored is None:
+        return (*(1,) * (len(shape) - 2), max(1, _MOST_PIXELS // (4 * cols)), cols)
+    tall, wide = (min(n, max(1, 2048 // block) * block) for n, block in zip(shape[-2:], stored[-2:], strict=True))
+    return (*(1,) * (len(shape) - 2), tall, wide)
 
 
 def by_plane(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -72,7 +72,7 @@ def read_nrrd(path: Path) -> ImageFile:
         raise FileFormatError(f"{path.name} cannot be read as NRRD: {error}", "a whole NRRD file", "Copy it again") from error
     _check(path, header, shape, dtype)
     axes = "zyx"[-len(shape) :]
-    spacing, placement = _placement(header, len(shape))
+    spacing, placement = _placement(header, len(shape), path.name)
     units = list(header.get("space units") or [])
     names = tuple(unit_name(str(u)) for u in reversed(units)) if len(units) == len(shape) else (PIXEL,) * len(shape)
     lazy = LazyFile(path.name, shape, dtype, partial(_read, path))
@@ -113,10 +113,10 @@ def _check(path: Path, header: dict[str, Any], shape: tuple[int, ...], dtype: np
         )
 
 
-def _placement(header: dict[str, Any], ndim: int) -> tuple[tuple[float, ...], Any]:
+def _placement(header: dict[str, Any], ndim: int, name: str) -> tuple[tuple[float, ...], Any]:
     directions = header.get("space directions")
     if directions is None:
-        sizes = [usable_spacing(s) or 1.0 for s in np.ravel(header.get("spacings", np.ones(ndim)))]
+        sizes = [usable_spacing(s, name) or 1.0 for s in np.ravel(header.get("spacings", np.ones(ndim)))]
         return (tuple(reversed(sizes)) if len(sizes) == ndim else (1.0,) * ndim), None
     matrix = np.asarray(directions, dtype=np.float64)
     if matrix.shape != (ndim, ndim) or not np.isfinite(matrix).all() or abs(np.linalg.det(matrix)) < 1e-30:

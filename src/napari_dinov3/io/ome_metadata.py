@@ -49,7 +49,7 @@ def parse(xml: str, image: int = 0) -> dict[str, Any]:
     pixels = images[image if image < len(images) else 0].find("{*}Pixels")
     if pixels is not None:
         for axis, name in _SIZES.items():
-            size = usable_spacing(pixels.get(name))
+            size = usable_spacing(pixels.get(name), f"{name} of the OME-XML")
             if size:
                 known["spacing"][axis] = size
                 known["units"][axis] = unit_name(pixels.get(f"{name}Unit") or _DEFAULT_UNIT[axis])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from pathlib import Path
 from types import MappingProxyType
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _TYPES = {"t": "time", "c": "channel"}
 _CHUNK = 1024
+_LARGEST_BLOCK = 1 << 30
 
 
 def read_ome_zarr(path: Path, *, dataset: str | None = None) -> ImageFile:
@@ -68,6 +70,13 @@ def read_ome_zarr(path: Path, *, dataset: str | None = None) -> ImageFile:
         ) from error
     if len(set(axes)) != len(axes) or not {"y", "x"} <= set(axes) <= set("tzcyx"):
         raise FileFormatError(f"{path.name} has axes {axes!r}", "letters out of t z c y x", "Choose another image")
+    largest = max(math.prod(level.chunksize) * level.dtype.itemsize for level in node.data)
+    if largest > _LARGEST_BLOCK:
+        raise FileFormatError(
+            f"{path.name} is stored in blocks of {largest:,} bytes",
+            f"at most {_LARGEST_BLOCK:,}: a block is read whole",
+            "Store it in smaller blocks",
+        )
     order = sorted(range(len(axes)), key=lambda at: "tzcyx".index(axes[at]))
     levels = tuple(
         level if order == sorted(order) and order == list(range(len(order))) else level.transpose(order) for level in node.data

@@ -7,6 +7,7 @@ Pillow would cut it to 8 bits without a word.
 from __future__ import annotations
 
 import contextlib
+import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ import numpy.typing as npt
 from napari_dinov3.errors import FileFormatError
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".pgm", ".ppm")
+_MOST_EXPANSION = 1100  # deflate reaches 1032
+_MOST_UNPACKED = 8 << 30
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _GREY_TYPES = {"1": "u1", "L": "u1", "LA": "u1", "La": "u1", "I;16": "u2", "I;16B": "u2", "I": "i4", "F": "f4"}
 _GREY_MODES: dict[str, np.dtype[Any]] = {mode: np.dtype(name) for mode, name in _GREY_TYPES.items()}
@@ -91,16 +94,9 @@ def read_numpy(path: Path) -> npt.NDArray[Any]:
         if path.suffix.lower() == ".npy":
             array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
             return array
+        _check_archive(path)
         with np.load(path, allow_pickle=False) as archive:
-            names = archive.files
-            if len(names) != 1:
-                raise FileFormatError(
-                    f"{path.name} holds {len(names)} arrays ({', '.join(names[:5])})",
-                    "one array",
-                    "Save the one you need with numpy.save",
-                )
-            _check_archive(path)
-            return np.asarray(archive[names[0]])
+            return np.asarray(archive[archive.files[0]])
     except FileFormatError:
         raise
     except Exception as error:  # numpy raises ValueError, OSError, EOFError, zipfile and zlib errors on damaged files
@@ -109,16 +105,28 @@ def read_numpy(path: Path) -> npt.NDArray[Any]:
         ) from error
 
 
-def _check_archive(path: Path, limit: int = 8 << 30) -> None:
+def _check_archive(path: Path) -> None:
+    """Refuse an archive whose array would be larger than what is packed in it can be, before numpy makes room for it."""
     import zipfile
 
     with zipfile.ZipFile(path) as archive:
-        claimed = sum(entry.file_size for entry in archive.infolist())
-    if claimed > limit:
+        entries = archive.infolist()
+        if len(entries) != 1:
+            raise FileFormatError(
+                f"{path.name} holds {len(entries)} arrays ({', '.join(entry.filename for entry in entries[:5])})",
+                "one array",
+                "Save the one you need with numpy.save",
+            )
+        with archive.open(entries[0]) as member:
+            version = np.lib.format.read_magic(member)
+            reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, _, dtype = reader(member)
+    claimed, packed = math.prod(shape) * dtype.itemsize, entries[0].compress_size
+    if claimed > entries[0].file_size or claimed > packed * _MOST_EXPANSION or claimed > _MOST_UNPACKED:
         raise FileFormatError(
-            f"{path.name} unpacks to {claimed:,} bytes",
-            f"at most {limit:,}",
-            "Save the array as .npy, which is read piece by piece",
+            f"{path.name} claims {claimed:,} bytes in {packed:,} packed ones",
+            f"a whole archive of at most {_MOST_UNPACKED:,} bytes",
+            "Copy it again, or save a large array as .npy, which is read piece by piece",
         )
 
 

@@ -77,6 +77,8 @@ def read(
     if not path.exists():
         raise InputError(f"There is nothing at {path}", "an image file or a folder of slices", "Check the path")
     image = _open(path, series, dataset, stack_axis)
+    if 0 in image.shape:
+        raise FileFormatError(f"{path.name} has shape {image.shape}: no pixels", "at least one", "Check how it was written")
     if axes is not None:
         image = _with_axes(image, axes.lower())
     if kind is not None:

@@ -1,12 +1,14 @@
 """A folder of numbered slices as one lazy stack: natural order, one chunk a file.
 
-Grey and colour files may be mixed (grey becomes RGB); sizes and types may not, and the file that differs is named. Every
-header is read once at the start; pixels when asked for.
+Grey and colour files may be mixed (grey becomes RGB); sizes and types may not, and the file that differs is named. Headers
+are read at the start (of thousands of files, those of some), pixels when asked for.
 """
 
 from __future__ import annotations
 
+import os
 import re
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -21,6 +23,7 @@ from napari_dinov3.io.image_file import ImageFile
 from napari_dinov3.io.raster import Header
 
 EXTENSIONS = (*raster.EXTENSIONS, *tiff.EXTENSIONS)
+_CHECKED_ALL, _CHECKED_SOME = 200, 50
 
 
 def natural_key(text: str) -> tuple[tuple[int, int | str], ...]:
@@ -38,9 +41,13 @@ def list_slices(folder: Path) -> list[Path]:
         If there is none, or files of several extensions stand side by side.
     """
     try:
-        files = [p for p in folder.iterdir() if p.suffix.lower() in EXTENSIONS and not p.name.startswith(".") and p.is_file()]
+        with os.scandir(folder) as entries:  # knows what is a file without asking about each
+            names = [
+                e.name for e in entries if not e.name.startswith(".") and e.name.lower().endswith(EXTENSIONS) and e.is_file()
+            ]
     except OSError as error:
         raise InputError(f"{folder} cannot be listed: {error}", "a folder of slices", "Check the path") from error
+    files = [folder / name for name in names]
     if not files:
         raise InputError(
             f"{folder} holds no images", f"files ending in {', '.join(EXTENSIONS)}", "Choose the folder of the slices"
@@ -123,9 +130,10 @@ def _stacks(files: Sequence[Path], first: ImageFile, name: str, path: Path) -> I
 
 
 def _common_header(files: Sequence[Path]) -> Header:
-    headers = [_header(file) for file in files]
+    checked = _to_check(files)
+    headers = [_header(file) for file in checked]
     first = headers[0]
-    for file, header in zip(files, headers, strict=True):
+    for file, header in zip(checked, headers, strict=True):
         if (header.rows, header.cols, header.dtype) != (first.rows, first.cols, first.dtype):
             raise FileFormatError(
                 f"{file.name} is {header.rows} x {header.cols} of type {header.dtype}",
@@ -133,6 +141,25 @@ def _common_header(files: Sequence[Path]) -> Header:
                 "Move it elsewhere, or bring all slices to one size and type",
             )
     return Header(first.rows, first.cols, any(h.rgb for h in headers), first.dtype)
+
+
+def _to_check(files: Sequence[Path]) -> list[Path]:
+    """Choose the files whose header is read when a folder is opened: all of a small one.
+
+    Of thousands, evenly spaced ones, and one of each size in bytes where there are few sizes, as files that are not compressed
+    have. Another file that differs is refused, by its name, when its plane is read.
+    """
+    if len(files) <= _CHECKED_ALL:
+        return list(files)
+    chosen = {files[round(i * (len(files) - 1) / (_CHECKED_SOME - 1))] for i in range(_CHECKED_SOME)}
+    first_of_size: dict[int, Path] = {}
+    for file in files:
+        first_of_size.setdefault(file.stat().st_size, file)
+        if len(first_of_size) > _CHECKED_SOME:
+            first_of_size = {}
+            break
+    chosen.update(first_of_size.values())
+    return [file for file in files if file in chosen]
 
 
 def _chunk_per_file(files: Sequence[Path], shape: tuple[int, ...], dtype: np.dtype[Any], read: Any) -> Any:
@@ -152,7 +179,9 @@ def _chunk_per_file(files: Sequence[Path], shape: tuple[int, ...], dtype: np.dty
         return np.asarray(pixels, dtype=dtype)[None]
 
     chunks = ((1,) * len(names), *((n,) for n in shape))
-    return dask.array.map_blocks(block, chunks=chunks, dtype=dtype, meta=np.empty((0,) * (len(shape) + 1), dtype))
+    meta = np.empty((0,) * (len(shape) + 1), dtype)
+    name = f"slices-{uuid.uuid4().hex}"  # else dask would look at every file name to make one
+    return dask.array.map_blocks(block, name=name, chunks=chunks, dtype=dtype, meta=meta)
 
 
 def _kind(path: Path) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from napari_dinov3.errors import InputError
+from napari_dinov3.errors import FallbackWarning, InputError
 
 PIXEL = "pixel"
 
@@ -105,10 +106,27 @@ def ome_unit(unit: str) -> str:
     return _OME[unit_name(unit)]
 
 
-def usable_spacing(value: float | str | None) -> float | None:
-    """Accept a spacing a file gives, or None where it is missing, not a number, not finite or not positive."""
+def usable_spacing(value: float | str | None, where: str = "") -> float | None:
+    """Accept a spacing a file gives, or None where it is missing, not a number, not finite or not positive.
+
+    Parameters
+    ----------
+    value : float, str or None
+        As the file has it.
+    where : str
+        What states it; a spacing that is there and cannot be one is warned of by this name.
+    """
     try:
         number = float(value) if value is not None else math.nan
     except (TypeError, ValueError):
-        return None
-    return number if math.isfinite(number) and number > 0 else None
+        number = math.nan
+    if math.isfinite(number) and number > 0:
+        return number
+    if where and value is not None:
+        warnings.warn(
+            FallbackWarning(
+                f"{where} states a spacing of {value}, which cannot be; pixels are counted instead. Give it by spacing=..."
+            ),
+            stacklevel=3,
+        )
+    return None

@@ -11,6 +11,7 @@ Wang et al. 2020, Cell, doi:10.1016/j.cell.2020.04.007; Claudi et al. 2020, JOSS
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +29,7 @@ _BRAINGLOBE = ("annotation.tiff", "reference.tiff", "structures.json", "metadata
 def _allen_files(path: Path) -> list[Path]:
     if path.is_file():
         return [path] if _ALLEN.fullmatch(path.name) else []
-    files = [p for p in path.iterdir() if _ALLEN.fullmatch(p.name)] if path.is_dir() else []
+    files = [path / name for name in os.listdir(path) if _ALLEN.fullmatch(name)] if path.is_dir() else []
     annotated = {match[2] for p in files if (match := _ALLEN.fullmatch(p.name)) and match[1].lower() == "annotation"}
     finest = min(annotated, key=int, default=None)
     chosen = [p for p in files if (match := _ALLEN.fullmatch(p.name)) and match[2] == finest]

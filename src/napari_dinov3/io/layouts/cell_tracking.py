@@ -13,6 +13,7 @@ Maška et al. 2023, Nature Methods, doi:10.1038/s41592-023-01879-y.
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -42,12 +43,12 @@ def _sequence(path: Path) -> Path | None:
         return None
     if re.fullmatch(r"\d\d", path.name):
         return path if _frames(path) else None
-    inner = sorted(p for p in path.iterdir() if p.is_dir() and re.fullmatch(r"\d\d", p.name))
-    return next((p for p in inner if _frames(p)), None)
+    inner = (path / name for name in sorted(os.listdir(path)) if re.fullmatch(r"\d\d", name))
+    return next((p for p in inner if p.is_dir() and _frames(p)), None)
 
 
 def _frames(folder: Path) -> dict[int, Path]:
-    return {int(found[1]): p for p in sorted(folder.iterdir()) if (found := _FRAME.fullmatch(p.name))}
+    return {int(found[1]): folder / name for name in sorted(os.listdir(folder)) if (found := _FRAME.fullmatch(name))}
 
 
 def _read(path: Path) -> tuple[ImageFile | VectorFile, ...]:

@@ -10,6 +10,7 @@ Arganda-Carreras et al. 2013, SNEMI3D challenge; Kasthuri et al. 2015, Cell, doi
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +27,10 @@ def _pairs(folder: Path) -> list[tuple[Path, Path | None]]:
     """Stacks of images, each with its labels where they are there; nothing unless one stack has some."""
     if not folder.is_dir():
         return []
-    tiffs = sorted(p for p in folder.iterdir() if p.suffix.lower() in (".tif", ".tiff"))
+    names = [name for name in os.listdir(folder) if name.lower().endswith((".tif", ".tiff"))]
+    if not any(_LABELS.fullmatch(name) for name in names):
+        return []
+    tiffs = [folder / name for name in sorted(names)]
     labels = {found["stem"].lower(): p for p in tiffs if (found := _LABELS.fullmatch(p.name))}
     images = [(found["stem"].lower(), p) for p in tiffs if (found := _IMAGE.fullmatch(p.name))]
     pairs = [(p, labels.get(stem)) for stem, p in images]
