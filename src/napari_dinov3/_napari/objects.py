@@ -27,6 +27,7 @@ from napari_dinov3.recipe import ObjectsConfig
 from napari_dinov3.segment.instances import Instances, objects_from_labels_steps
 
 EAGER_PIXELS = 1 << 22  # class labels of larger stacks are made where they are looked at, so that a click is answered at once
+QUICK_NUMBERS = 1 << 22  # features of all objects; a few milliseconds to classify
 FIRST = ("label", "object_class", "object_class_name", "object_class_probability", "area", "volume", "plane", "pixels")
 """Columns that stand first in the panel's table."""
 
@@ -205,6 +206,7 @@ def classify_steps(
     pooled = work.pooled
     if pooled is None or work.pooled_for != wanted:
         pooled = yield from part_of(pooled_steps(session, request, source), start=0, span=80, total=100)
+        import sklearn.linear_model  # noqa: F401  # takes seconds on a busy computer, and a later click would wait for it
     table = work.table
     if table is None or work.measured_at != state:
         measuring = measure_objects_steps(source.planes, request.source.planes)
@@ -215,6 +217,12 @@ def classify_steps(
     classes = taught.predict(pooled).with_examples(known)
     yield Progress(95, 100, "classes")
     return Answer(pooled, wanted, table, state, taught, classes, class_pixels(classes, source.planes))
+
+
+def is_quick(work: ObjectWork, request: FeatureRequest, state: Hashable) -> bool:
+    """Whether an answer takes no longer than it takes to start a worker: features and measures are there, and not many."""
+    known = work.pooled is not None and work.pooled_for == (request.key, state) and work.measured_at == state
+    return known and work.pooled is not None and work.pooled.features.size <= QUICK_NUMBERS
 
 
 def class_pixels(classes: ObjectClasses, planes: Planes) -> Any:

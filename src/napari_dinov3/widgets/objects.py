@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,13 @@ from napari_dinov3._napari.layers import Source, read_layer
 from napari_dinov3._napari.objects import Answer, ObjectWork
 from napari_dinov3.classify.object_table import ObjectTable
 from napari_dinov3.classify.objects import ObjectClassifier
-from napari_dinov3.errors import InputError
+from napari_dinov3.errors import FallbackWarning, InputError
 from napari_dinov3.io import write_steps
-from napari_dinov3.progress import Job
+from napari_dinov3.progress import Job, collect
 from napari_dinov3.recipe import ObjectsConfig
 from napari_dinov3.segment.instances import Instances
 from napari_dinov3.widgets.click_picker import ClickPicker
-from napari_dinov3.widgets.feature_chooser import missing_text
+from napari_dinov3.widgets.feature_facts import missing_text
 from napari_dinov3.widgets.form import Form, wrapped_label
 from napari_dinov3.widgets.image_panel import NO_IMAGE, ImagePanel
 from napari_dinov3.widgets.layer_chooser import LayerChooser
@@ -179,13 +180,13 @@ class ObjectsPanel(ImagePanel):
         """Write making objects, and their classes where there are any."""
         lines: list[str] = []
         layer, work = self.objects.value(), self.work
-        classified = work is not None and work.classes is not None
-        if not classified or self._was_made(layer):
+        classified = work if work is not None and work.classes is not None else None
+        if classified is None or self._was_made(layer):
             source, image = self._beside(self.labels.value())
             measured = self.image_script() if image is not None else []
             lines += [*measured, *object_layers.make_lines(source, self.config(), image)]
-        if classified:
-            lines += self._class_lines(layer)
+        if classified is not None:
+            lines += self._class_lines(self._beside(layer)[0], classified)
         return script.script_of(lines)
 
     def measure(self) -> None:
@@ -229,11 +230,28 @@ class ObjectsPanel(ImagePanel):
             return
         layer = self.objects.value()
         source, _ = self._beside(layer)
-        head = self.teaching.value()["object_head"]
-        job = objects.classify_steps(self.session, self.request(), source, work, state=self._state(layer), head=head)
-        self.start(job, "Classifying", lambda answer: self._show_classes(layer, source, answer))
+        request, state = self.request(), objects.state_of(self.session, layer, source)
+        job = objects.classify_steps(self.session, request, source, work, state=state, head=self.teaching.value()["object_head"])
+        if objects.is_quick(work, request, state):
+            self._answer_now(job, layer, source)
+        else:
+            self.start(job, "Classifying", lambda answer: self._show_classes(layer, source, answer))
+
+    def _answer_now(self, job: Job[Answer], layer: Any, source: Source) -> None:
+        """Answer a click without a worker, whose start and progress bar would take longer than the answer."""
+        try:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always", FallbackWarning)
+                answer = collect(job)
+            message = self._show_classes(layer, source, answer)
+        except InputError as error:
+            self.say("error", error_text(error))
+            return
+        self.say("warning" if caught else "done", "\n".join([message, *(str(warning.message) for warning in caught)]))
 
     def _show_measures(self, layer: Any, table: ObjectTable, state: Hashable) -> str:
+        if all(each.unique_id != layer.unique_id for each in self.viewer.layers):
+            return "The layer of the objects was removed meanwhile; nothing was added."
         work = objects.work_of(self.session, layer)
         work.table, work.measured_at = table, state
         if len(table):
@@ -242,20 +260,19 @@ class ObjectsPanel(ImagePanel):
         return f"{len(table)} objects measured; the measures are also in the features of {layer.name!r}."
 
     def _show_classes(self, layer: Any, source: Source, answer: Answer) -> str:
+        if all(each.unique_id != layer.unique_id for each in self.viewer.layers):
+            return "The layer of the objects was removed meanwhile; nothing was added."
         work = objects.work_of(self.session, layer)
         work.take(answer)
         objects.write_columns(layer, objects.full_table(work), work.written)
-        code = script.script_of(self._class_lines(layer))
+        code = script.script_of(self._class_lines(source, work))
         shown = object_layers.show_classes(self.viewer, self.owned_classes, source, work, answer.pixels, code)
         self._show_table()
         self.refresh()
         return f"{len(answer.classes.labels)} objects in classes {', '.join(map(str, answer.classes.values))}, in {shown.name!r}."
 
-    def _class_lines(self, layer: Any) -> list[str]:
-        source, _ = self._beside(layer)
-        work = objects.work_of(self.session, layer)
-        head = self.teaching.value()["object_head"]
-        return [*self.extract_script(), *object_layers.class_lines(source, work, head)]
+    def _class_lines(self, source: Source, work: ObjectWork) -> list[str]:
+        return [*self.extract_script(), *object_layers.class_lines(source, work, self.teaching.value()["object_head"])]
 
     def _was_made(self, layer: Any) -> bool:
         return layer is not None and self.owned.layer is not None and layer.unique_id == self.owned.layer.unique_id
