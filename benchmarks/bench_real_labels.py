@@ -29,6 +29,7 @@ TISSUE = {
     3: (2, 41, 7, 46, 16, 28, 60, 251, 252, 253, 254, 255),
 }
 VENTRICLES = {1: (4, 43, 5, 44)}
+ALLEN = (382, 961, 672, 733, 1097)  # CA1, piriform area, caudoputamen, VPM of the thalamus, hypothalamus
 
 
 def flyem(data: Path) -> tuple[Pairs, Pairs]:
@@ -63,6 +64,17 @@ def brain(groups: dict[int, tuple[int, ...]]) -> Callable[[Path], tuple[Pairs, P
     return load
 
 
+def allen(data: Path) -> tuple[Pairs, Pairs]:
+    """Train on the left half of a coronal section, test on the right one: five large regions and the rest."""
+    folder = data / "atlas" / "mouse_slice_with_allen_labels" / "brainglobe_registration"
+    image, ids = imread(folder / "downsampled.tiff"), imread(folder / "registered_atlas.tiff")
+    classes = np.zeros(ids.shape, np.uint8)
+    for value, region in enumerate(ALLEN, start=1):
+        classes[ids == region] = value
+    middle = ids.shape[1] // 2
+    return [(image[:, :middle], classes[:, :middle])], [(image[:, middle:], classes[:, middle:])]
+
+
 SETS: dict[str, Callable[[Path], tuple[Pairs, Pairs]]] = {
     "FlyEM membranes": flyem,
     "stained nuclei, purple on white": nuclei("histology/dsb2018_stained", "purple_on_white", 3),
@@ -70,6 +82,7 @@ SETS: dict[str, Callable[[Path], tuple[Pairs, Pairs]]] = {
     "fluorescent nuclei": nuclei("cells/dsb2018_fluorescence", "256x256", 2),
     "MRI tissue, 4 classes": brain(TISSUE),
     "MRI ventricles, 1 % of the plane": brain(VENTRICLES),
+    "Allen regions of a mouse section, 6 classes": allen,
 }
 
 

@@ -127,7 +127,7 @@ def test_a_probe_on_a_joint_map_answers_as_on_its_array(head):
     object.__setattr__(plain, "backbone", joint.backbone)
     object.__setattr__(plain, "revision", joint.revision)
     chances = probe.predict_proba(plain)
-    # a linear head scores each part on its own grid: between its centres the same but for the kinks of the coarse one, which noise makes steep
+    # a linear head scores each part on its own grid: the same but for the kinks of the coarse one, which noise makes steep
     np.testing.assert_allclose(probe.predict_proba(joint), chances, atol=0.15 if head == "linear" else 1e-5)
     assert (probe.predict(joint) == probe.predict(plain)).mean() > 0.99
 

@@ -65,6 +65,13 @@ def test_an_unchanged_file_loads(tmp_path: Path):
         {"signature": {"backbone": "array"}},
         {"settings": {"C": 1.0, "colour": "red"}},
         {"settings": {"C": -1.0, "class_weight": None}},
+        {"settings": ["C", 1.0]},
+        {"settings": {"thresholds": {"1": 7.0}}},
+        {"settings": {"refine": "wide"}},
+        {"settings": {"device": "abacus"}},
+        {"report": 3},
+        {"decision": np.zeros(5, np.float32)},
+        {"decision": np.full(1, np.inf, np.float32)},
         {"mean": np.zeros(4, np.float32)},
         {"mean": np.full(5, np.nan, np.float32)},
         {"scale": np.zeros(5, np.float32)},
@@ -79,6 +86,17 @@ def test_an_unchanged_file_loads(tmp_path: Path):
 def test_wrong_content_is_refused(changes, tmp_path: Path):
     with pytest.raises(FileFormatError):
         Probe.load(rewritten(tmp_path / "probe.npz", **changes))
+
+
+def test_thresholds_and_what_follows_the_scores_are_kept(tmp_path: Path):
+    _, features = fitted()
+    scribbles = np.zeros((1, 12, 16), int)
+    scribbles[0, 5, :7], scribbles[0, 5, 9:] = 1, 2
+    options = {"C": 3.0, "thresholds": {2: 0.9}, "class_weight": {1: 2.0}, "median": 3, "smooth_z": 1.0}
+    probe = Probe(**options).fit(features, scribbles)
+    loaded = Probe.load(probe.save(tmp_path / "probe.npz"))
+    assert loaded.settings == probe.settings and dict(loaded.report) == dict(probe.report)
+    np.testing.assert_array_equal(loaded.predict(features), probe.predict(features))
 
 
 def test_files_of_other_kinds_are_refused(tmp_path: Path):

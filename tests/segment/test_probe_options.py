@@ -9,10 +9,13 @@ import pytest
 
 from napari_dinov3.errors import FallbackWarning, InputError
 from napari_dinov3.features.feature_map import FeatureMap
+from napari_dinov3.progress import collect
 from napari_dinov3.recipe import ProbeConfig, Recipe, Step
 from napari_dinov3.segment.linear_probe import LinearProbe
 from napari_dinov3.segment.operating_point import decision_offset
 from napari_dinov3.segment.probe import Probe
+from napari_dinov3.segment.regions import held_out, label_regions
+from napari_dinov3.segment.strength import choose_strength_steps
 
 
 def noisy_map(seed=0, planes=2, grid=(40, 40), dim=12):
@@ -92,6 +95,51 @@ def test_weights_of_classes_move_the_scores():
         for weight in (0.2, 1.0, 5.0)
     ]
     assert found[0] < found[1] < found[2]
+
+
+def noisy_samples(dim, seed=0):
+    """Two overlapping classes in many features of which one tells them apart, in 20 regions of 8 samples each."""
+    rng = np.random.default_rng(seed)
+    codes = np.repeat([0, 1], 80)
+    features = rng.normal(size=(160, dim)).astype(np.float32)
+    features[:, 0] += 2 * codes
+    return features, codes, np.repeat(np.arange(20), 8)
+
+
+@pytest.mark.parametrize(("default", "expected"), [(100.0, 0.1), (0.001, 0.1)])
+def test_held_out_regions_decide_against_a_penalty_that_fits_noise_or_nothing(default, expected):
+    features, codes, regions = noisy_samples(dim=60)
+    fold = held_out(codes, regions, np.random.default_rng(0))
+    choice = collect(choose_strength_steps(features, codes, np.ones(len(codes)), fold, default=default))
+    assert choice.strength == expected
+    assert choice.losses[100.0] > choice.losses[0.1] < choice.losses[0.001]
+
+
+def test_no_region_is_on_both_sides_and_no_fold_lacks_a_class():
+    _, codes, regions = noisy_samples(dim=1)
+    fold = held_out(codes, regions, np.random.default_rng(0))
+    assert all(len(np.unique(fold[regions == region])) == 1 for region in np.unique(regions))
+    assert all(set(codes[fold == number]) == {0, 1} for number in range(5))
+    assert held_out(codes, np.where(codes == 1, 7, regions), np.random.default_rng(0)) is None
+
+
+def test_strokes_are_regions_and_dense_paint_is_cut():
+    def regions_of(mask, stride=2.0):
+        where = np.argwhere(mask)
+        where = np.column_stack([np.zeros((len(where), 2), int), where])
+        return label_regions(where, np.zeros(len(where), int), stride=stride)
+
+    mask = np.zeros((100, 100), bool)
+    mask[10, 10:20], mask[12, 10:20], mask[60, 60:70] = True, True, True  # two strokes that almost touch, and one apart
+    found = regions_of(mask)
+    assert len(set(found)) == 2 and len(set(found[:20])) == 1
+    assert len(set(regions_of(np.ones((100, 100), bool)))) == 16
+
+
+def test_the_chosen_penalty_is_reported():
+    features, truth = noisy_map()
+    probe = Probe(head="kernel", C="cv").fit(features, strokes(truth))
+    assert probe.report["C"] in [float(key) for key in probe.report["C_losses"]] and len(probe.report["C_losses"]) == 6
 
 
 def test_one_stroke_of_a_class_cannot_be_held_out():

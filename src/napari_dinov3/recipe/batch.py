@@ -235,7 +235,7 @@ def _one_steps(probe: Probe, path: Path, out: Path, name: str, config: _Options)
     features: FeatureMap = yield from part_of(extract, start=0, span=60, total=100)
     labels = out / f"{name}_labels{config.ending}"
     written = write_steps(
-        labels, probe.predict(features, lazy=True), like=planes, kind="labels", overwrite=True,
+        labels, probe.predict(features, image=planes, lazy=True), like=planes, kind="labels", overwrite=True,
         provenance={"task": "apply", "source": path.name, "backbone": features.backbone, "revision": features.revision},
     )  # fmt: skip
     yield from part_of(written, start=60, span=20, total=100)
@@ -257,7 +257,7 @@ def _one_steps(probe: Probe, path: Path, out: Path, name: str, config: _Options)
 
 
 def _probabilities_steps(probe: Probe, features: FeatureMap, planes: Planes, path: Path) -> Job[Path]:
-    soft = probe.predict_proba(features, lazy=True)
+    soft = probe.predict_proba(features, image=planes, lazy=True)
     stack = planes.axes[0] if not planes.is_2d else ""
     data, axes = (soft[0], "cyx") if planes.is_2d else (soft, f"{stack}cyx")
     names = tuple(f"class {value}" for value in probe.classes_)

@@ -63,7 +63,8 @@ class _Network(nn.Module):
 
 def build(*, dim: int, width: int, blocks: int, columns: int) -> Any:
     """Make a network with fresh weights."""
-    return _Network(dim, width, blocks, columns)
+    with torch.random.fork_rng(devices=[]):  # the user's own random numbers go on as before
+        return _Network(dim, width, blocks, columns)
 
 
 def load(network: Any, weights: Arrays, device: str) -> str:
@@ -104,10 +105,9 @@ class Training:
         self, *, dim: int, classes: int, weights: npt.NDArray[np.float64], loss: Loss, device: str, epochs: int, seed: int
     ) -> None:
         self._device, self._loss, self._classes = choose_device(device), loss, classes
-        generator = torch.random.get_rng_state()
-        torch.manual_seed(seed)
-        self._network = _Network(dim, WIDTH, BLOCKS, classes if classes > 2 else 1).to(self._device)
-        torch.random.set_rng_state(generator)  # the user's own random numbers go on as before
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self._network = _Network(dim, WIDTH, BLOCKS, classes if classes > 2 else 1).to(self._device)
         self._weights = torch.tensor(weights, dtype=torch.float32, device=self._device)
         self._optimizer = torch.optim.AdamW(self._network.parameters(), lr=RATE, weight_decay=DECAY)
         self._schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self._optimizer, epochs, eta_min=RATE / 20)

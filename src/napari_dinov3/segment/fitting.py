@@ -96,7 +96,7 @@ def _strength_steps(
             stacklevel=2,
         )
         return default, {}
-    choice = yield from choose_strength_steps(inputs, samples.codes, weight, fold)
+    choice = yield from choose_strength_steps(inputs, samples.codes, weight, fold, default=DEFAULT_C[options.head])
     return choice.strength, {"C_losses": {f"{strength:g}": loss for strength, loss in choice.losses.items()}}
 
 

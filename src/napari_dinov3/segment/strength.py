@@ -22,7 +22,7 @@ class StrengthChoice:
     Parameters
     ----------
     strength : float
-        The candidate of the lowest loss.
+        The candidate nearest to the default of those as good as the best.
     losses : dict of float to float
         Each candidate and its loss on held-out regions: the negative log-probability of the true class, averaged over classes.
     """
@@ -36,6 +36,8 @@ def choose_strength_steps(
     codes: npt.NDArray[np.intp],
     weight: npt.NDArray[np.float64],
     fold: npt.NDArray[np.intp],
+    *,
+    default: float,
 ) -> Job[StrengthChoice]:
     """Fit a logistic regression for every candidate without each fold in turn, and test it there.
 
@@ -49,6 +51,9 @@ def choose_strength_steps(
         Weight of each in training.
     fold : (n,) ints
         From :func:`~napari_dinov3.segment.regions.held_out`.
+    default : float
+        Taken, or the candidate nearest to it, where held-out strokes do not decide: all losses within one standard error of
+        the lowest are as good.
     """
     folds = np.unique(fold)
     classes = int(codes.max()) + 1
@@ -66,5 +71,8 @@ def choose_strength_steps(
             true = np.maximum(chances[np.arange(len(chances)), codes[test]], _LEAST_PROBABILITY)
             for code in np.unique(codes[test]):
                 losses[row, col, code] = -np.log(true[codes[test] == code]).mean()
-    mean = np.nanmean(np.nanmean(losses, axis=0), axis=-1)
-    return StrengthChoice(CANDIDATES[int(mean.argmin())], dict(zip(CANDIDATES, mean.round(4).tolist(), strict=True)))
+    folded = np.nanmean(losses, axis=-1)
+    mean, error = folded.mean(axis=0), folded.std(axis=0) / np.sqrt(len(folds))
+    good = np.flatnonzero(mean <= mean.min() + error[mean.argmin()])
+    nearest = good[np.abs(np.log(np.array(CANDIDATES)[good] / default)).argmin()]
+    return StrengthChoice(CANDIDATES[int(nearest)], dict(zip(CANDIDATES, mean.round(4).tolist(), strict=True)))
