@@ -247,3 +247,39 @@ def test_experiments_refuse_nonsense_before_work(tmp_path, capsys) -> None:
     assert run("experiments", "--seeds", "0") == 2
     assert run("experiments", "--out", tmp_path) == 2
     assert "holds something already" in capsys.readouterr().err
+
+
+def test_segment_takes_the_options_of_a_probe_several_images_and_keeps_what_it_learned(
+    stack, scribbles, tmp_path, capsys
+) -> None:
+    options = (
+        "--head",
+        "linear",
+        "--C",
+        "cv",
+        "--thresholds",
+        "2=0.4",
+        "--class-weight",
+        "1=1,2=2",
+        "--refine",
+        "3",
+        "--median",
+        "3",
+    )
+    out, soft, kept = tmp_path / "labels.ome.tif", tmp_path / "soft.ome.tif", tmp_path / "probe.npz"
+    extras = ("--also", stack, scribbles, "--probabilities", soft, "--save-probe", kept, "--smooth-z", "0.7")
+    assert run("segment", stack, scribbles, out, *FAST, *options, *extras) == 0
+    chances = nd.read(soft)
+    assert np.asarray(chances).shape == (4, 2, 64, 80) and chances.spacing == (50.0, 4.0, 4.0)
+    np.testing.assert_allclose(np.asarray(chances).sum(axis=1), 1, atol=1e-4)
+    probe = nd.Probe.load(kept)
+    assert probe.options.thresholds == {2: 0.4} and probe.options.smooth_z == 0.7 and probe.options.median == 3
+    assert (np.asarray(nd.read(out))[:, 32, [10, 52]] == (1, 2)).all()
+    assert "class 1, class 2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("wrong", [("--C", "best"), ("--thresholds", "2"), ("--class-weight", "two=1"), ("--median", "4")])
+def test_segment_names_a_wrong_option_of_a_probe(wrong, stack, scribbles, tmp_path, capsys) -> None:
+    assert run("segment", stack, scribbles, tmp_path / "labels.tif", *FAST, *wrong) == 2
+    assert wrong[1] in capsys.readouterr().err
+    assert not (tmp_path / "labels.tif").exists()
