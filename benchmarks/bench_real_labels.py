@@ -1,15 +1,19 @@
 """Probes on the filter bank against a random forest on full-resolution features, on real images with reference labels.
 
-    python benchmarks/bench_real_labels.py [--data FOLDER] [--sets NAME ...] [--seeds N]
+    python benchmarks/bench_real_labels.py [--data FOLDER] [--sets NAME ...] [--seeds N] [--extras]
 
 Both sides get the same scribbles: `even`, 3,000 labelled pixels a plane shared out evenly between the classes; `strokes`, eight
 strokes of up to 20 pixels a class and plane. F1 of the foreground; the mean over classes where there are more than two.
-Forest: 100 trees on `skimage.feature.multiscale_basic_features`, as `skimage.future.TrainableSegmenter`.
+Forest: 100 trees on `skimage.feature.multiscale_basic_features`, as `skimage.future.TrainableSegmenter`. Where napari-convpaint
+is installed too, its Gaussian features with CatBoost are a column. `--extras` compares what may follow the scores instead.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import importlib.util
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -127,6 +131,8 @@ def score(train: Pairs, test: Pairs, paint: Paint, seed: int) -> dict[str, float
     samples = np.concatenate([features[labels > 0] for features, labels in zip(full[0], painted, strict=True)])
     model = forest().fit(samples, np.concatenate([labels[labels > 0] for labels in painted]))
     results = {"forest": mean_f1([model.predict(f.reshape(-1, f.shape[-1])).reshape(f.shape[:2]) - 1 for f in full[1]], truth)}
+    if importlib.util.find_spec("napari_convpaint"):
+        results["convpaint"] = mean_f1(convpaint(train, test, painted), truth)
     maps = [[nd.extract(image, backbone="filter-bank") for image, _ in part] for part in (train, test)]
     probes = {
         "kernel": nd.Probe(rng=seed),
@@ -139,17 +145,53 @@ def score(train: Pairs, test: Pairs, paint: Paint, seed: int) -> dict[str, float
     return results
 
 
+def convpaint(train: Pairs, test: Pairs, painted: list[np.ndarray]) -> list[np.ndarray]:
+    from napari_convpaint.convpaint_model import ConvpaintModel
+
+    rgb = train[0][0].ndim == 3
+    model = ConvpaintModel("gaussian")
+    model.set_params(channel_mode="rgb" if rgb else "single")
+    first = [[np.moveaxis(image, -1, 0) if rgb else np.asarray(image, np.float32) for image, _ in part] for part in (train, test)]
+    with contextlib.redirect_stdout(io.StringIO()):
+        model.train(first[0], painted)
+    return [model.segment(image).astype(int) - 1 for image in first[1]]
+
+
+def score_extras(train: Pairs, test: Pairs, paint: Paint, seed: int) -> dict[str, float]:
+    """Compare what may follow the scores of a kernel probe, and a second backbone beside the filter bank."""
+    painted = [paint(truth, np.random.default_rng([seed, plane]))[None] for plane, (_, truth) in enumerate(train)]
+    truth = [labels for _, labels in test]
+    second = "random-projection-cnx-tiny+filter-bank"
+    results = {}
+    for name, backbone, options in (
+        ("kernel", "filter-bank", {}),
+        ("refine=2", "filter-bank", {"refine": 2.0}),
+        ("refine=4", "filter-bank", {"refine": 4.0}),
+        ("refine=8", "filter-bank", {"refine": 8.0}),
+        ("median=3", "filter-bank", {"median": 3}),
+        ("median=5", "filter-bank", {"median": 5}),
+        ("with random projection", second, {}),
+    ):
+        maps = [[nd.extract(image, backbone=backbone) for image, _ in part] for part in (train, test)]
+        probe = nd.Probe(rng=seed, **options).fit(maps[0], painted)
+        found = [probe.predict_plane(m, 0, image=image).astype(int) - 1 for m, (image, _) in zip(maps[1], test, strict=True)]
+        results[name] = mean_f1(found, truth)
+    return results
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[2] / "shared" / "data")
     parser.add_argument("--sets", nargs="*", default=list(SETS), choices=list(SETS))
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--extras", action="store_true", help="compare what may follow the scores instead of classifiers")
     options = parser.parse_args()
+    one = score_extras if options.extras else score
     header = False
     for name in options.sets:
         train, test = SETS[name](options.data)
         for kind, paint in (("even", paint_evenly), ("strokes", paint_strokes)):
-            runs = [score(train, test, paint, seed) for seed in range(options.seeds)]
+            runs = [one(train, test, paint, seed) for seed in range(options.seeds)]
             if not header:
                 print("| set | scribbles | " + " | ".join(runs[0]) + " |\n|---|---|" + "---|" * len(runs[0]))
                 header = True
