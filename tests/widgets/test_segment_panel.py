@@ -20,6 +20,7 @@ PLACE: dict[str, Any] = {"scale": (2, 0.5, 0.5), "units": ("um", "um", "um")}
 
 
 def scribble(panel: Any, viewer: Any) -> None:
+    panel.setValue({"live": False})
     panel.new_scribbles()
     layer = viewer.layers["stack scribbles"]
     data = np.asarray(layer.data).copy()

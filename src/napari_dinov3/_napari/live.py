@@ -8,7 +8,6 @@ change meanwhile: :attr:`Round.focus` is read before each plane.
 
 from __future__ import annotations
 
-import inspect
 import time
 from collections.abc import Hashable, Mapping, MutableMapping
 from dataclasses import dataclass, field
@@ -72,6 +71,8 @@ class Round:
         Names of classes.
     colormap : napari colormap or None
         Of the scribbles.
+    painted_in : hashable
+        Unique id of the scribbles layer.
     canvas : Canvas or None
         What the labels layer shows, once it shows something.
     """
@@ -89,6 +90,7 @@ class Round:
     digest: tuple[Any, ...] | None = None
     names: Mapping[int, str] = field(default_factory=dict)
     colormap: Any = None
+    painted_in: Hashable = None
     canvas: Canvas | None = None
 
     def __post_init__(self) -> None:
@@ -127,7 +129,10 @@ def round_steps(session: Any, work: Round, pace: MutableMapping[Hashable, float]
     if large and work.everything:  # computed when looked at, also by whoever saves the layer
         features = yield from part_of(complete_steps(features, work.focus), start=50, span=50, total=100)
         session.keep(work.request.key, features)
-        prediction.features, prediction.labels = features, prediction.probe.predict(features, lazy=True)
+        prediction.features, prediction.labels = (
+            features,
+            prediction.probe.predict(features, image=work.request.source.planes, lazy=True),
+        )
         return prediction
     prediction.labels = PlaneStack(shape, prediction.probe.fitted.dtype, limit=LOOKED_AT if large else None)
     prediction.features = features
@@ -137,7 +142,7 @@ def round_steps(session: Any, work: Round, pace: MutableMapping[Hashable, float]
 
 def label_steps(work: Round, pace: MutableMapping[Hashable, float]) -> Job[Prediction]:
     """Label the planes that are wanted and not done, the one in view first."""
-    prediction, features = work.prediction, work.prediction.features
+    prediction, features, image = work.prediction, work.prediction.features, work.request.source.planes
     assert features is not None  # a round labels once it has trained
     count = len(features)
     while (plane := next_plane(work, count)) is not None:
@@ -145,10 +150,10 @@ def label_steps(work: Round, pace: MutableMapping[Hashable, float]) -> Job[Predi
         yield from part_of(fill_steps(features, (plane,)), start=done, span=0, total=100)
         name = (prediction.probe.head, features.grid, features.dim, len(prediction.probe.classes_))
         if plane == work.focus and coarse_first(pace.get(name), features.grid):
-            prediction.labels.put(plane, prediction.probe.predict_plane(features, plane, step=COARSE_STEP))
+            prediction.labels.put(plane, prediction.probe.predict_plane(features, plane, image=image, step=COARSE_STEP))
             yield PlaneReady(done, 100, f"first answer for plane {plane + 1}; refining it")
         begin = time.perf_counter()
-        prediction.labels.put(plane, prediction.probe.predict_plane(features, plane))
+        prediction.labels.put(plane, prediction.probe.predict_plane(features, plane, image=image))
         pace[name] = time.perf_counter() - begin
         prediction.done.add(plane)
         prediction.done &= set(prediction.labels.planes())  # of a large stack only the last ones are kept
@@ -236,9 +241,6 @@ def _training_steps(work: Round, features: FeatureMap) -> Job[None]:
         span = 70 // len(pairs)
         yield from part_of(fill_steps(each, wanted), start=2 + number * span, span=span, total=100)
     yield Progress(72, 100, "training")
-    options = {}
-    if work.previous is not None and "warm_start" in inspect.signature(Probe.fit_steps).parameters:
-        options["warm_start"] = work.previous
     maps: Any = pairs[0][0] if len(pairs) == 1 else [each for each, _ in pairs]
     painted: Any = pairs[0][1] if len(pairs) == 1 else [planes for _, planes in pairs]
-    yield from part_of(work.prediction.probe.fit_steps(maps, painted, **options), start=72, span=28, total=100)
+    yield from part_of(work.prediction.probe.fit_steps(maps, painted, warm_start=work.previous), start=72, span=28, total=100)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from napari_dinov3._napari.file_options import LayerData, legend_options, placed, vector_layer
-from napari_dinov3._napari.provenance import provenance
+from napari_dinov3._napari.provenance import KEY, provenance
 from napari_dinov3.io import read_layers
 from napari_dinov3.io.image_file import ImageFile
 from napari_dinov3.io.layers import Record
@@ -71,7 +71,10 @@ def _file_layer(image: ImageFile, name: str) -> LayerData:
     data = list(image.levels) if len(image.levels) > 1 else image.data
     options: dict[str, Any] = {"name": name, **placed(image, image.space)}
     if image.kind == "labels":
-        return data, options | legend_options(image.legend), "labels"
+        saved = image.facts.get("provenance")
+        if isinstance(saved, Mapping) and saved.get("classes"):  # the names of classes come back with the scribbles
+            options["metadata"] = {KEY: dict(saved)}
+        return data, options | legend_options(image.legend, image.dtype), "labels"
     options |= {"rgb": image.rgb, "multiscale": len(image.levels) > 1}
     if image.contrast_limits is not None:
         options["contrast_limits"] = image.contrast_limits

@@ -37,7 +37,7 @@ def places_steps(work: Round, painted: Painted | None) -> Job[tuple[UncertainPla
     unsure = {}
     for done, plane in enumerate(planes):
         yield Progress(done, len(planes), f"looking for uncertain regions in plane {plane + 1}")
-        unsure[plane] = probe.uncertainty_plane(features, plane, step=STEP)
+        unsure[plane] = probe.uncertainty_plane(features, plane, image=work.request.source.planes, step=STEP)
     strokes = {} if painted is None else {plane: labels != 0 for plane, labels in painted.planes.items()}
     size = max(8, min(DEFAULT_SIZE, min(features.image_shape) // 8))
     return most_uncertain(unsure, size=size, painted=strokes)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from napari_dinov3._napari.classes import copy_of, names_of, result_features
+import numpy as np
+
+from napari_dinov3._napari.classes import copy_of, default_name, names_of, result_features
 from napari_dinov3._napari.live import Round
 from napari_dinov3._napari.owned import OwnedLayer
-from napari_dinov3._napari.prediction import Canvas, PlaneStack
+from napari_dinov3._napari.prediction import LABELS_SHARE, LOOKED_AT, Canvas, PlaneStack
 from napari_dinov3._napari.provenance import provenance
 from napari_dinov3._napari.results import add_pixels
 
@@ -42,7 +44,7 @@ def show_labels(viewer: Any, owned: OwnedLayer, work: Round, earlier: Canvas | N
     earlier : Canvas or None
         What the layer has shown so far.
     """
-    prediction, placement = work.prediction, work.request.source.placement
+    prediction = work.prediction
     if work.canvas is not None and owned.showing:
         _redraw(viewer, owned, work, work.canvas.catch_up())
         return owned.layer
@@ -52,23 +54,64 @@ def show_labels(viewer: Any, owned: OwnedLayer, work: Round, earlier: Canvas | N
         owned.layer.metadata = metadata_of(work)
         _redraw(viewer, owned, work, changed)
         return owned.layer
-    canvas, metadata = Canvas(prediction), metadata_of(work)
-    work.canvas = canvas
-    table = result_features(work.names, prediction.probe.classes_)
+    work.canvas = Canvas(prediction)
+    return _add(viewer, owned, work, work.canvas)
+
+
+def _add(viewer: Any, owned: OwnedLayer, work: Round, canvas: Canvas) -> Any:
+    """Show a canvas: in a new layer, or in that of the last result where it is still as it was made."""
+    prediction, placement, metadata = work.prediction, work.request.source.placement, metadata_of(work)
     options: dict[str, Any] = {"opacity": OPACITY}
     if canvas.lazy and isinstance(prediction.labels, PlaneStack):
         options["cache"] = False  # what is drawn changes behind the array
     if work.colormap is not None:
         options["colormap"] = copy_of(work.colormap)
+    table = result_features(work.names, prediction.probe.classes_) if prediction.trained else {}
     if table:
         options["features"] = table
 
     def add() -> Any:
-        return add_pixels(
+        layer = add_pixels(
             viewer, placement, canvas.array, kind="labels", name=f"{placement.name} labels", metadata=metadata, **options
         )
+        above = next((each for each in viewer.layers if each.unique_id == work.painted_in), None)
+        if above is not None:
+            below(viewer, layer, above)
+        return layer
 
     return owned.show(placement.arrange(canvas.array), belongs_to=work.request.place, metadata=metadata, add=add)
+
+
+def prepare(viewer: Any, owned: OwnedLayer, work: Round) -> Canvas:
+    """Add the empty layer of a round before it begins: napari takes up to a second for it, in which nobody should be painting.
+
+    Parameters
+    ----------
+    viewer, owned
+        As in :func:`show_labels`.
+    work : Round
+        Of the image and its new scribbles layer.
+
+    Returns
+    -------
+    canvas : Canvas
+        For the first round.
+    """
+    shape = work.request.source.planes.shape
+    large = np.prod(shape, dtype=np.float64) > LABELS_SHARE * work.request.config.memory_gb * 1e9
+    labels = PlaneStack(shape, np.dtype(np.uint8), limit=LOOKED_AT if large else None)
+    work.prediction.labels = labels
+    canvas = Canvas(work.prediction)
+    _add(viewer, owned, work, canvas)
+    return canvas
+
+
+def below(viewer: Any, layer: Any, above: Any) -> None:
+    """Move a result under the layer people paint in, so that strokes stay seen."""
+    places = [each.unique_id for each in viewer.layers]
+    at, top = places.index(layer.unique_id), places.index(above.unique_id)
+    if at > top:
+        viewer.layers.move(at, top)
 
 
 def adopt_classes(owned: OwnedLayer, scribbles: Any, work: Round) -> None:
@@ -87,8 +130,8 @@ def adopt_classes(owned: OwnedLayer, scribbles: Any, work: Round) -> None:
 def result_text(viewer: Any, work: Round, layer: Any, more: int, warning: str) -> str:
     """Say what a round has made."""
     prediction = work.prediction
-    names = [work.names.get(value) for value in prediction.probe.classes_]
-    classes = ", ".join(f"{v} {n}" if n else f"{v}" for v, n in zip(prediction.probe.classes_, names, strict=True))
+    given = {value: name for value, name in work.names.items() if name != default_name(value)}
+    classes = ", ".join(f"{value} {given.get(value, '')}".strip() for value in prediction.probe.classes_)
     text = f"Classes {classes} in layer {layer.name!r}"
     text += f" and {more} more, hidden at first." if more else "."
     if prediction.report:

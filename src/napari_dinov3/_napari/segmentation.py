@@ -58,10 +58,10 @@ def show_soft_layers(
     assert features is not None  # a complete prediction has them
     wanted: list[tuple[str, Any, str]] = []
     if probability:
-        soft = probe.predict_proba(features, lazy=True)
+        soft = probe.predict_proba(features, image=request.source.planes, lazy=True)
         wanted += [(f"probability {value}", soft[:, index], "viridis") for index, value in enumerate(probe.classes_)]
     if uncertainty:
-        wanted.append(("uncertainty", probe.uncertainty(features, lazy=True), "magma"))
+        wanted.append(("uncertainty", probe.uncertainty(features, image=request.source.planes, lazy=True), "magma"))
     shown = []
     for kind, data, colormap in wanted:
         add = partial(
@@ -78,21 +78,25 @@ def show_soft_layers(
     return shown
 
 
-def soft_script(placement: Placement, *, probability: bool, uncertainty: bool) -> list[str]:
-    """Write what :func:`show_soft_layers` does as Python."""
+def soft_script(placement: Placement, arguments: str, *, probability: bool, uncertainty: bool) -> list[str]:
+    """Write what :func:`show_soft_layers` does as Python; `arguments` are those of ``predict``."""
     words: dict[str, Any] = {"placement": placement, "transform": placement.pixel_transform(), **SOFT_LOOK}
     lines = []
     if probability:
         add = script.add_line("image", "soft[:, index]", name=f"{placement.name} probability", colormap="viridis", **words)
         lines += [
-            "soft = probe.predict_proba(features, lazy=True)",
+            f"soft = probe.predict_proba({arguments}, lazy=True)",
             "for index, value in enumerate(probe.classes_):",
             f"    {add}.name += f' {{value}}'",
         ]
     if uncertainty:
         lines.append(
             script.add_line(
-                "image", "probe.uncertainty(features, lazy=True)", name=f"{placement.name} uncertainty", colormap="magma", **words
+                "image",
+                f"probe.uncertainty({arguments}, lazy=True)",
+                name=f"{placement.name} uncertainty",
+                colormap="magma",
+                **words,
             )
         )
     return lines

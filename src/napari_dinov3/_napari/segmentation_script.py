@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from napari_dinov3._napari import script, segmentation
 from napari_dinov3._napari.classes import default_name
@@ -41,7 +42,7 @@ def segment_script(
     examples : sequence of Example
         Other images that train the probe.
     config : ProbeConfig
-        Of the probe.
+        Of the probe; of a loaded one, how it refines.
     path : str or None
         File of a probe that is used instead.
     names : mapping
@@ -59,7 +60,8 @@ def segment_script(
         if scribbles is not None:
             lines += script.layer_lines(scribbles, variable="scribbles")
         lines.append(f"probe = {_fitted(config, bool(examples), scribbles is not None)}")
-    lines.append("labels = probe.predict(features)")
+    arguments = replace(config, axes=script.axes_of(source)).predict_arguments()
+    lines.append(f"labels = probe.predict({arguments})")
     table = {}
     if names:
         table["features"] = {"index": [0, *names], "name": ["not labelled", *(names[v] or default_name(v) for v in names)]}
@@ -73,12 +75,11 @@ def segment_script(
             **table,
         )
     )
-    lines += segmentation.soft_script(source.placement, probability=probability, uncertainty=uncertainty)
+    lines += segmentation.soft_script(source.placement, arguments, probability=probability, uncertainty=uncertainty)
     return script.script_of(lines)
 
 
 def _fitted(config: ProbeConfig, several: bool, own: bool) -> str:
     features = ("[*maps, features]" if own else "maps") if several else "features"
     scribbles = ("[*painted, scribbles]" if own else "painted") if several else "scribbles"
-    line = config.to_python(features, scribbles)
-    return line.removeprefix("labels = ").removesuffix(f".predict({features})")
+    return config.fit_expression(features, scribbles)

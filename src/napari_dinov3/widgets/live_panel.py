@@ -24,7 +24,9 @@ from napari_dinov3.image import Planes
 from napari_dinov3.progress import Job, Progress
 from napari_dinov3.widgets.class_editor import ClassEditor
 from napari_dinov3.widgets.image_panel import ImagePanel
+from napari_dinov3.widgets.learning_curve import LearningCurve
 from napari_dinov3.widgets.runner import Cancelled, Done, Failed
+from napari_dinov3.widgets.scribble_watch import ScribbleWatch
 from napari_dinov3.widgets.segment_probe_files import ProbeFiles
 from napari_dinov3.widgets.status import error_text
 
@@ -40,6 +42,8 @@ class LivePanel(ImagePanel):
     live: QCheckBox
     files: ProbeFiles
     editor: ClassEditor
+    watch: ScribbleWatch
+    curve: LearningCurve
 
     def begin_live(self) -> None:
         """Take over what an earlier panel of the viewer has left."""
@@ -68,8 +72,10 @@ class LivePanel(ImagePanel):
         return pace
 
     def _answer(self) -> None:
-        """Begin a round for what is painted now, unless the last one answers it."""
+        """Begin a round for what is painted now, unless the last one answers it, or something newer is about to be read."""
         painted = self._painted
+        if self.watch.waiting:
+            return
         if painted is None or not painted.planes or not self.live.isChecked() or self.files.loaded or self._problem():
             return
         if self.runner.running and not self._in_round:
@@ -143,6 +149,8 @@ class LivePanel(ImagePanel):
         super()._on_progress(event)
         if isinstance(event, PlaneReady):
             self._show_progress()
+        elif hasattr(event, "miou"):  # an epoch of the decoder, whose module is loaded with torch alone
+            self.curve.add(event)
 
     def _on_finished(self, outcome: Done | Failed | Cancelled) -> None:
         run = self._round

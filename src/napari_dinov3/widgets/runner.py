@@ -10,7 +10,10 @@ changes them in the main thread, and each undoes what the other did.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+import sys
 import threading
 import time
 import warnings
@@ -27,6 +30,9 @@ from napari_dinov3.progress import Job, Progress
 PROGRESS_EVERY_S = 0.05
 BAR_STEPS = 1000
 """Steps of a progress bar, whatever is counted: Qt's bars end at two thousand million, and downloads count bytes."""
+
+NICENESS = 10
+"""Of workers: drawing comes first; threads that a worker begins take it over."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -109,6 +115,7 @@ class _Worker(QObject):
         self._thread.start()
 
     def _drive(self) -> None:
+        _give_way()
         _LISTENERS[threading.get_ident()] = lambda shown: self.sent.emit((self._number, shown))
         try:
             steps = drive(self._job, self._stop)
@@ -119,6 +126,13 @@ class _Worker(QObject):
         finally:
             _LISTENERS.pop(threading.get_ident(), None)
             _Worker.alive.discard(self._thread)
+
+
+def _give_way() -> None:
+    """Let the canvas be drawn first where both need the processor; Linux has priorities for single threads."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
 _LISTENERS: dict[int, Callable[[warnings.WarningMessage], None]] = {}

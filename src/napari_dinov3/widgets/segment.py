@@ -19,7 +19,7 @@ from napari_dinov3._napari.layers import Source
 from napari_dinov3._napari.live import Round
 from napari_dinov3._napari.prediction import Prediction
 from napari_dinov3._napari.provenance import provenance
-from napari_dinov3._napari.result_layer import adopt_classes, metadata_of, result_text, show_labels
+from napari_dinov3._napari.result_layer import adopt_classes, metadata_of, prepare, result_text, show_labels
 from napari_dinov3._napari.scribble_book import Painted
 from napari_dinov3._napari.training_examples import Example, scale_warning
 from napari_dinov3.errors import InputError
@@ -30,6 +30,7 @@ from napari_dinov3.segment.probe import Probe
 from napari_dinov3.widgets.class_editor import ClassEditor
 from napari_dinov3.widgets.form import Form, wrapped_label
 from napari_dinov3.widgets.layer_chooser import LayerChooser
+from napari_dinov3.widgets.learning_curve import LearningCurve
 from napari_dinov3.widgets.live_panel import NAME, PROBES, LivePanel
 from napari_dinov3.widgets.paint_next import PaintNext
 from napari_dinov3.widgets.panel import field_row
@@ -75,7 +76,8 @@ class SegmentPanel(LivePanel):
         )
         self.report = wrapped_label(self.prediction.report if self.prediction is not None else "", name="report")
         self.section("Scribbles", field_row("Layer", self.scribbles), self.new_button, self.classes, self.live, self.next)
-        self.section("Probe", self.form, self.files)
+        self.curve = LearningCurve()
+        self.section("Probe", self.form, self.curve, self.files)
         self.folded_section("More settings of the probe", self.more_form)
         self.folded_section("Train on several images", self.examples)
         self.section("Compare with a reference", field_row("Labels", self.reference), self.report)
@@ -204,6 +206,9 @@ class SegmentPanel(LivePanel):
         layer.brush_size = max(3, min(source.planes.shape[1:]) // 64)
         layer.mode = "paint"
         self.scribbles.setValue(layer)
+        if self.live.isChecked() and self.loaded is None and self.owned.layer is None:
+            work = self.make_round(None)
+            self._canvas = prepare(self.viewer, self.owned, work)
 
     # a round
 
@@ -227,6 +232,7 @@ class SegmentPanel(LivePanel):
             previous=None if loaded else self.trained,
             names={} if layer is None else names_of(layer),
             colormap=None if layer is None else copy_of(layer.colormap),
+            painted_in=None if layer is None else layer.unique_id,
         )
 
     def show_result(self, result: Prediction) -> str:
@@ -258,7 +264,7 @@ class SegmentPanel(LivePanel):
             self.extract_script(),
             scribbles=painted,
             examples=() if self.loaded else self.training_set,
-            config=self.config(),
+            config=self.config() if self.loaded is None else ProbeConfig(refine=self.loaded.options.refine),
             path=self.files.path if self.loaded else None,
             names={} if layer is None else names_of(layer),
             **self._soft_wanted(),
@@ -304,7 +310,10 @@ class SegmentPanel(LivePanel):
     # layers
 
     def _scribble_source(self) -> Source:
-        return read_companion(self.scribbles.value(), self.source())
+        layer = self.scribbles.value()
+        if self.image.value() is None or layer is None:
+            raise InputError("The image or its scribbles are gone", "an image and a labels layer", "Choose both again")
+        return read_companion(layer, self.source())
 
     def _truth(self, image: Source) -> Planes:
         return read_companion(self.reference.value(), image).planes
