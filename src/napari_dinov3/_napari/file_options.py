@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
+import warnings
 from typing import Any
 
 import numpy as np
 
 from napari_dinov3._napari.provenance import KEY
+from napari_dinov3.errors import FallbackWarning
 from napari_dinov3.io.image_file import ImageFile
 from napari_dinov3.io.legend import Legend
 from napari_dinov3.io.vectors import VectorFile
@@ -35,8 +38,11 @@ def placed(record: ImageFile | VectorFile, axes: str) -> dict[str, Any]:
     return options
 
 
-def legend_options(legend: Legend) -> dict[str, Any]:
-    """Give a labels layer the names and colours of its ids; the name of the id under the pointer stands in the status bar."""
+def legend_options(legend: Legend, dtype: np.dtype[Any]) -> dict[str, Any]:
+    """Give a labels layer the names and colours of its ids; the name of the id under the pointer stands in the status bar.
+
+    napari looks colours of ids of more than 16 bits up with numba; where that is not installed, colours stay napari's own.
+    """
     if not legend:
         return {}
     from napari.utils.colormaps import DirectLabelColormap
@@ -52,7 +58,10 @@ def legend_options(legend: Legend) -> dict[str, Any]:
         "acronym": ["", *(legend[number].acronym for number in names[1:])],
     }
     options: dict[str, Any] = {"features": columns}
-    if len(colours) > 2:
+    if len(colours) > 2 and dtype.itemsize > 2 and importlib.util.find_spec("numba") is None:
+        text = "napari shows the colours of these ids only where numba is installed; names are there. Run: pip install numba"
+        warnings.warn(FallbackWarning(text), stacklevel=2)
+    elif len(colours) > 2:
         options["colormap"] = DirectLabelColormap(color_dict=colours)
     return options
 

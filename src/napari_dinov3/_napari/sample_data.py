@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from napari_dinov3._napari.open_file import LayerData, sample_layers
+from napari_dinov3._napari.file_options import LayerData
+from napari_dinov3._napari.open_file import sample_layers
 from napari_dinov3.synthetic import MODALITIES
 
 SIZE = 512
