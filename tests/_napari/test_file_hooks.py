@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 from napari.components import ViewerModel
@@ -8,7 +10,8 @@ from PIL import Image as Picture
 
 import napari_dinov3 as nd
 from napari_dinov3._napari import file_hooks
-from napari_dinov3.errors import FileFormatError
+from napari_dinov3._napari.open_file import file_layers
+from napari_dinov3.errors import FallbackWarning, FileFormatError, InputError
 
 RNG = np.random.default_rng(0)
 
@@ -81,3 +84,67 @@ def test_colours_and_unnamed_axes_are_saved(tmp_path) -> None:
     layer = Image(np.zeros((2, 3, 8, 9)))
     file_hooks.write_image(str(tmp_path / "b.ome.tif"), *layer.as_layer_data_tuple()[:2])
     assert nd.read(tmp_path / "b.ome.tif").axes == "tzyx"
+
+
+@pytest.mark.parametrize("ending", ["ome.zarr", "nii.gz"])
+@pytest.mark.parametrize("kind", ["image", "labels"])
+def test_other_formats_keep_place_units_and_ids(tmp_path, ending, kind) -> None:
+    pytest.importorskip({"ome.zarr": "ome_zarr", "nii.gz": "nibabel"}[ending])
+    data = RNG.integers(0, 2**31, (4, 16, 20), np.uint32)
+    place = {"scale": (5, 2, 2), "translate": (1, 2, 3), "units": ("millimeter",) * 3, "axis_labels": ("z", "y", "x")}
+    layer = (Image if kind == "image" else Labels)(data, name="mine", **place)
+    writer = file_hooks.write_image if kind == "image" else file_hooks.write_labels
+    [path] = writer(str(tmp_path / f"a.{ending}"), *layer.as_layer_data_tuple()[:2])
+    [(content, options, found)] = file_hooks.read_layers(path)
+    assert found == kind
+    np.testing.assert_array_equal(np.asarray(content), data)
+    again = Labels(np.asarray(content), affine=options["affine"], units=options["units"])
+    np.testing.assert_allclose(again.data_to_world((1, 1, 1)), layer.data_to_world((1, 1, 1)))
+    assert again.units == layer.units
+
+
+def test_a_folder_is_never_replaced_by_saving(tmp_path) -> None:
+    pytest.importorskip("ome_zarr")
+    (tmp_path / "a.ome.zarr").mkdir()
+    layer = Image(np.zeros((8, 9), np.uint8))
+    with pytest.raises(InputError, match="exists"):
+        file_hooks.write_image(str(tmp_path / "a.ome.zarr"), *layer.as_layer_data_tuple()[:2])
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.uint32])
+@pytest.mark.parametrize("numba", [False, True])
+def test_names_and_colours_of_ids_reach_the_layer(tmp_path, monkeypatch, dtype, numba) -> None:
+    from napari_dinov3._napari import file_options
+    from napari_dinov3.io.image_file import ImageFile
+    from napari_dinov3.io.legend import LabelName
+
+    number = 614454277 if dtype == np.uint32 else 44541
+    ids = np.zeros((8, 9), dtype)
+    ids[2:4] = number
+    legend = {number: LabelName("Cortex", "CTX", (112, 255, 113))}
+    image = ImageFile((ids,), "yx", (1.0, 1.0), ("pixel",) * 2, "atlas", tmp_path, kind="labels", legend=legend)
+    monkeypatch.setattr(file_options.importlib.util, "find_spec", lambda name: "there" if numba else None)
+    coloured = numba or dtype == np.uint16
+    with contextlib.nullcontext() if coloured else pytest.warns(FallbackWarning, match="pip install numba"):
+        [(data, options, kind)] = file_layers(image)
+    assert kind == "labels"
+    if coloured:
+        np.testing.assert_allclose(options["colormap"].color_dict[number], (112 / 255, 1, 113 / 255, 1), atol=0.01)
+    if dtype == np.uint32:
+        options.pop("colormap", None)  # numba may not be here
+    layer = ViewerModel().add_labels(data, **options)
+    assert "Cortex" in layer.get_status((2, 3))["value"]
+
+
+def test_every_kind_of_a_data_set_becomes_a_layer_at_one_place(tmp_path) -> None:
+    (tmp_path / "cell.swc").write_text("1 1 10 20 5 2.0 -1\n2 3 12 20 5 1.0 1\n")
+    nd.write(tmp_path / "cell.ome.tif", np.ones((8, 32, 32), np.uint8), spacing=(3, 0.5, 0.5), units="um")
+    nd.write(tmp_path / "cell.geojson", np.eye(9, dtype=np.uint8), kind="labels")
+    path = str(tmp_path / "cell.swc")
+    viewer = ViewerModel()
+    for content, options, kind in (*file_hooks.get_reader(path)(path), *file_hooks.read_layers(str(tmp_path / "cell.geojson"))):
+        getattr(viewer, f"add_{kind}")(content, **options)
+    stack, lines, points, shapes = viewer.layers
+    np.testing.assert_allclose(points.data_to_world(points.data[0]), (15, 10, 5))
+    np.testing.assert_allclose(lines.scale, stack.scale)
+    assert points.features["type"].tolist() == ["soma", "dendrite"] and len(shapes.data) == 9

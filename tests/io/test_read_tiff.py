@@ -225,3 +225,20 @@ def test_nothing_there_and_unknown_kinds(tmp_path) -> None:
     (tmp_path / "a.xyz").write_text("?")
     with pytest.raises(InputError, match=r"a\.xyz ends in \.xyz"):
         nd.read(tmp_path / "a.xyz")
+
+
+def test_a_slide_of_aperio_is_a_pyramid_without_its_thumbnail_and_label(tmp_path) -> None:
+    data = RNG.integers(0, 255, (1024, 1536, 3), np.uint8)
+    head = "Aperio Image Library v11.2.1\r\n1536x1024 [0,0 1536x1024] (256x256) JPEG/RGB Q=30"
+    options = {"photometric": "rgb", "metadata": None, "software": None}
+    with tifffile.TiffWriter(tmp_path / "slide.svs") as writer:
+        writer.write(data, tile=(256, 256), description=f"{head}|AppMag = 20|MPP = 0.5", **options)
+        writer.write(data[::8, ::8], description=f"{head} -> 192x128", rowsperstrip=16, **options)
+        writer.write(data[::4, ::4], tile=(256, 256), description=f"{head} -> 384x256", **options)
+        writer.write(data[:100, :80], description="Aperio Image Library v11.2.1\r\nlabel 80x100", subfiletype=1, **options)
+    image = nd.read(tmp_path / "slide.svs")
+    assert [level.shape for level in image.levels] == [(1024, 1536, 3), (256, 384, 3)]
+    assert image.facts["format"] == "SVS" and image.rgb and image.lazy
+    assert image.spacing == (0.5, 0.5) and image.units == ("micrometer",) * 2
+    np.testing.assert_allclose(image.planes(level=1).spacing[1:], (2.0, 2.0))
+    np.testing.assert_array_equal(np.asarray(image.levels[1]), data[::4, ::4])

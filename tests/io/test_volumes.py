@@ -218,7 +218,8 @@ def test_ome_zarr_round_trip(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "package"), [("a.nii", "nibabel"), ("a.h5", "h5py"), ("a.nrrd", "pynrrd"), ("a.zarr", "ome-zarr")]
+    ("name", "package"),
+    [("a.nii", "nibabel"), ("a.h5", "h5py"), ("a.nrrd", "pynrrd"), ("a.mha", "SimpleITK"), ("a.zarr", "ome-zarr")],
 )
 def test_a_missing_package_is_named_with_its_command(tmp_path, monkeypatch, name, package) -> None:
     import importlib
@@ -229,9 +230,29 @@ def test_a_missing_package_is_named_with_its_command(tmp_path, monkeypatch, name
     if name.endswith("zarr"):
         (tmp_path / name).mkdir()
     else:
-        (tmp_path / name).write_bytes(b"x")
+        head = b"NDims = 2\nDimSize = 1 1\nElementType = MET_UCHAR\nElementDataFile = LOCAL\n" if name == "a.mha" else b""
+        (tmp_path / name).write_bytes(head + b"x")
     monkeypatch.setattr(importlib, "import_module", absent)
     from napari_dinov3.io.reading import read
 
     with pytest.raises(MissingDependencyError, match=f"pip install {package}"):
         read(tmp_path / name)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("name", ["a.mha", "a.mhd"])
+def test_metaimage_voxels_lie_where_simpleitk_says(tmp_path, packed, name) -> None:
+    sitk = pytest.importorskip("SimpleITK")
+    data = RNG.integers(-99, 99, (4, 5, 6), np.int16)
+    image = sitk.GetImageFromArray(data)
+    image.SetSpacing((0.5, 0.6, 2.0))
+    image.SetOrigin((10.0, -20.0, 30.0))
+    image.SetDirection((0.8, -0.6, 0, 0.6, 0.8, 0, 0, 0, 1))
+    sitk.WriteImage(image, str(tmp_path / name), packed)
+    found = nd.read(tmp_path / name)
+    assert found.axes == "zyx" and found.units == ("millimeter",) * 3 and found.dtype == np.int16
+    np.testing.assert_allclose(found.spacing, (2.0, 0.6, 0.5))
+    np.testing.assert_array_equal(np.asarray(found), data)
+    np.testing.assert_array_equal(np.asarray(found.data[2, 1:3]), data[2, 1:3])
+    point = image.TransformIndexToPhysicalPoint((3, 2, 1))
+    np.testing.assert_allclose((found.world_from_pixel @ [1, 2, 3, 1])[:3][::-1], point)

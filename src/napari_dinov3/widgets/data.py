@@ -41,7 +41,10 @@ CALIBRATION = (
     Number("col", "Columns apart", f"Distance between neighbouring columns. {OWN_SIZE}", 1.0, 0.0001, 1e6, 0.1, 4),
 )
 PLACE = (("scale", "sample.spacing"), ("units", "sample.units"), ("axis_labels", "tuple(sample.axes)"))
-FILTER = "Images (*.tif *.tiff *.png *.jpg *.jpeg *.bmp *.npy *.npz);;All files (*)"
+FILTER = (
+    "Images (*.tif *.tiff *.svs *.ndpi *.png *.jpg *.jpeg *.bmp *.npy *.npz *.nii *.gz *.nrrd *.nhdr *.mha *.mhd "
+    "*.h5 *.hdf5 *.hdf *.swc *.geojson);;All files (*)"
+)
 
 
 class DataPanel(TaskPanel):
