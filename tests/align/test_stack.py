@@ -156,3 +156,16 @@ def test_wrong_requests_are_refused(damaged):
         nd.align_stack(stack, model="cubic")
     with pytest.raises(InputError, match="same size"):
         path.apply(stack[:3])
+
+
+def test_a_section_the_user_vouches_for_is_placed_by_its_best_link(damaged):
+    stack, path = damaged
+    again = solve_stack(path.links, nd.as_planes(stack), model="rigid", include=[2])
+    assert again.bad == (5,)
+    assert np.abs(shifts_of(again) - (SHIFTS - SHIFTS[0]))[[0, 1, 3, 4, 6]].max() < 0.3
+
+
+@pytest.mark.parametrize("drift", ["median", "mean"])
+def test_templates_are_a_choice_of_the_common_frame(drift):
+    path = nd.align_stack(sample("calcium", 5).images, model="translation", backbone=None, drift=drift)
+    assert np.abs(shifts_of(path) - (SHIFTS[:5] - SHIFTS[0])).max() < 0.3

@@ -124,3 +124,12 @@ def test_nan_does_not_spread():
     image = np.ones((20, 20), np.float32)
     image[3, 3] = np.nan
     assert np.isfinite(warp(image, translation_matrix(0.5, 0))).all()
+
+
+def test_a_hole_stays_a_hole_and_tints_nothing_beside_it():
+    image = np.full((40, 40), 100.0, np.float32)
+    image[10:20, 10:20] = np.nan
+    moved = warp(image, translation_matrix(2.3, -1.6))
+    assert np.isnan(moved[10:16, 13:20]).all()
+    seen = moved[2:30, 5:35][np.isfinite(moved[2:30, 5:35])]
+    np.testing.assert_allclose(seen, 100, atol=1e-3)

@@ -121,4 +121,21 @@ def test_a_stack_in_which_nothing_matches_says_so(panel_of: Open, finish: Finish
     panel.setValue(SETTINGS)
     panel.run()
     assert "nothing was moved" in finish(panel)
-    assert [panel.table.item(row, 4).text() for row in range(3)] == ["none"] * 3
+    assert [panel.table.item(row, 1).text() for row in range(3)] == ["none"] * 3
+
+
+def test_unticking_a_plane_leaves_it_out_without_matching_again(aligned: Any, finish: Finish, monkeypatch: Any) -> None:
+    from qtpy.QtCore import Qt
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise AssertionError("matched again")
+
+    monkeypatch.setattr("napari_dinov3.align.stack.fit_sections", refuse)
+    aligned.table.item(1, 0).setCheckState(Qt.CheckState.Unchecked)
+    finish(aligned)
+    assert aligned.kept.alignment.bad == (1,)
+    assert aligned.table.item(1, 0).text() == "bad"
+    assert "exclude=(1,)" in aligned.kept.lines[-1]
+    aligned.table.item(1, 0).setCheckState(Qt.CheckState.Checked)
+    finish(aligned)
+    assert aligned.kept.alignment.bad == ()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from napari_dinov3._napari.layers import Source
-from napari_dinov3.align.stack import StackAlignment, align_stack_steps
+from napari_dinov3.align.drift import TEMPLATES
+from napari_dinov3.align.stack import StackAlignment, align_stack_steps, solve_stack
+from napari_dinov3.align.template import align_to_template_steps
 from napari_dinov3.errors import InputError
 from napari_dinov3.image import Planes
 from napari_dinov3.progress import Job, Progress, part_of
@@ -29,6 +31,8 @@ class SectionRow:
         Degrees by which it was turned, from the row axis towards the column axis.
     quality : float
         Standard deviations above wrong offsets.
+    residual : float
+        Pixels by which its links disagree with its pose; NaN without links.
     matched : bool
         Whether it matches any neighbour; its pose is interpolated where it does not.
     """
@@ -38,6 +42,7 @@ class SectionRow:
     col_shift: float
     rotation_deg: float
     quality: float
+    residual: float
     matched: bool
 
 
@@ -97,7 +102,15 @@ def align_steps(planes: Planes, config: AlignConfig) -> Job[tuple[StackAlignment
         raise InputError(f"{planes.name!r} has one plane", "a stack of two or more", "Choose a stack")
     alignment = yield from part_of(
         align_stack_steps(
-            planes, model=config.model, backbone=config.backbone, reach=config.reach, rotation=config.rotation, drift=config.drift
+            planes,
+            model=config.model,
+            backbone=config.backbone,
+            reach=config.reach,
+            rotation=config.rotation,
+            drift=config.drift,
+            anchors=config.anchors,
+            exclude=config.exclude,
+            include=config.include,
         ),
         start=0,
         span=80,
@@ -105,6 +118,41 @@ def align_steps(planes: Planes, config: AlignConfig) -> Job[tuple[StackAlignment
     )
     aligned = yield from part_of(resample_steps(alignment, planes), start=80, span=20, total=100)
     return alignment, aligned
+
+
+def with_section(config: AlignConfig, section: int, *, use: bool) -> AlignConfig:
+    """Leave one plane out, or let it in, whatever the null test says of it."""
+    left_out, let_in = set(config.exclude) - {section}, set(config.include) - {section}
+    (let_in if use else left_out).add(section)
+    return replace(config, exclude=tuple(sorted(left_out)), include=tuple(sorted(let_in)))
+
+
+def solve_again_steps(kept: Aligned, config: AlignConfig) -> Job[tuple[StackAlignment, Any]]:
+    """Solve all poses again from the links of a run, without matching again, and resample.
+
+    Parameters
+    ----------
+    kept : Aligned
+        The run.
+    config : AlignConfig
+        Its settings, with other sections left out or let in.
+    """
+    planes = kept.source.planes
+    yield Progress(0, 100, "Solving for all poses")
+    path = solve_stack(
+        kept.alignment.links,
+        planes,
+        model=config.model,
+        drift=config.drift,
+        anchors=config.anchors,
+        exclude=config.exclude,
+        include=config.include,
+    )
+    if config.drift in TEMPLATES:
+        job = align_to_template_steps(planes, path, template=TEMPLATES[config.drift])
+        path = yield from part_of(job, start=0, span=60, total=100)
+    aligned = yield from part_of(resample_steps(path, planes), start=60, span=40, total=100)
+    return path, aligned
 
 
 def resample_steps(alignment: StackAlignment, planes: Planes, *, labels: bool = False) -> Job[Any]:
@@ -145,5 +193,6 @@ def section_table(alignment: StackAlignment) -> list[SectionRow]:
         shift = (moved @ centre - centre)[:2]
         angle = np.degrees(np.arctan2(moved[1, 0], moved[0, 0]))
         quality, matched = float(alignment.quality[section]), section not in alignment.bad
-        rows.append(SectionRow(section, float(shift[0]), float(shift[1]), float(angle), quality, matched))
+        off = float(alignment.residuals[section])
+        rows.append(SectionRow(section, float(shift[0]), float(shift[1]), float(angle), quality, off, matched))
     return rows

@@ -36,6 +36,7 @@ _NOISELESS = 0.97  # agreement beyond which noise is not what limits the fit
 _COHERENT = 0.1  # pixels: standard error of a shift of the whole, beyond which pixels are not worth a polish
 _CELL = 4
 _STIFFNESS = (1e-3, 1e-2, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
+_NEARLY = 0.9  # part of the best prediction's gain
 _MOVES = 0.01  # pixels
 
 LinearTerm: TypeAlias = tuple[FloatArray, FloatArray, FloatArray, FloatArray]  # residual, by_row, by_col, weight
@@ -267,4 +268,5 @@ def _chosen_stiffness(equations: NormalEquations, field: SplineField, shape: tup
         for i, stiffness in enumerate(_STIFFNESS):
             change = _solved(*train, field, stiffness)
             errors[i] += change @ (held_out @ change) - 2 * float(slope @ change)
-    return _STIFFNESS[int(errors.argmin())]
+    # The stiffest that predicts nearly as well: what little more a softer one gains is mostly chance.
+    return _STIFFNESS[int(np.flatnonzero(errors <= _NEARLY * errors.min())[-1])] if errors.min() < 0 else _STIFFNESS[-1]

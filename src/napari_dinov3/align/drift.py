@@ -18,8 +18,9 @@ from napari_dinov3.align.quality import MatchQuality
 from napari_dinov3.align.transforms import LinearModel, fit_matrix, nearest, point_grid
 from napari_dinov3.geometry import Matrix, transform_points
 
-Drift = Literal["minimum", "first", "trend"]
+Drift = Literal["minimum", "first", "trend", "median", "mean"]
 DRIFTS: tuple[Drift, ...] = get_args(Drift)
+TEMPLATES: dict[str, Literal["mean", "median"]] = {"mean": "mean", "median": "median"}
 TREND_SECTIONS = 10.0
 _CERTAIN = 1e6
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_dinov3.align.elastic import SplineField
-from napari_dinov3.align.links import Link
+from napari_dinov3.align.link_file import field_from_json, field_to_json, link_from_json, link_to_json
 from napari_dinov3.align.pairwise import PairAlignment
 from napari_dinov3.align.quality import MatchQuality
 from napari_dinov3.align.stack import StackAlignment
@@ -166,7 +166,7 @@ def export_transforms(folder: str | Path, alignment: StackAlignment | PairAlignm
     place.mkdir(parents=True, exist_ok=True)
     sections: list[tuple[str, Matrix, SplineField | None]]
     if isinstance(alignment, StackAlignment):
-        sections = [(f"section_{z:04d}", matrix, None) for z, matrix in enumerate(alignment.transforms)]
+        sections = [(f"section_{z:04d}", matrix, alignment.field_of(z)) for z, matrix in enumerate(alignment.transforms)]
         shape, spacing = alignment.shape, alignment.spacing[1:]
     else:
         sections = [("pair", alignment.matrix, alignment.field)]
@@ -234,12 +234,9 @@ def _from_stack(path: StackAlignment) -> dict[str, Any]:
             "matrix": path.transforms[z].tolist(),
             "quality": float(path.quality[z]),
             "residual": None if np.isnan(path.residuals[z]) else float(path.residuals[z]),
+            "field": field_to_json(path.field_of(z)),
         }
         for z in range(len(path))
-    ]
-    links = [
-        {"first": k.first, "second": k.second, "matrix": k.matrix.tolist(), "match": dataclasses.asdict(k.match)}
-        for k in path.links
     ]
     return {
         "model": path.model,
@@ -247,7 +244,7 @@ def _from_stack(path: StackAlignment) -> dict[str, Any]:
         "spacing": list(path.spacing),
         "units": list(path.units),
         "sections": sections,
-        "links": links,
+        "links": [link_to_json(link) for link in path.links],
     }
 
 
@@ -258,10 +255,8 @@ def _to_stack(content: dict[str, Any]) -> StackAlignment:
         quality=np.array([s["quality"] for s in sections], np.float64),
         residuals=np.array([np.nan if s["residual"] is None else s["residual"] for s in sections], np.float64),
         bad=tuple(int(s["index"]) for s in sections if s["status"] == "bad"),
-        links=tuple(
-            Link(int(k["first"]), int(k["second"]), np.array(k["matrix"], np.float64), MatchQuality(**k["match"]))
-            for k in content["links"]
-        ),
+        links=tuple(link_from_json(k) for k in content["links"]),
+        fields=tuple(field_from_json(s.get("field")) for s in sections),
         model=content["model"],
         shape=tuple(content["shape"]),
         spacing=tuple(content["spacing"]),
@@ -270,15 +265,10 @@ def _to_stack(content: dict[str, Any]) -> StackAlignment:
 
 
 def _from_pair(pair: PairAlignment) -> dict[str, Any]:
-    field = pair.field and {
-        "coefficients": pair.field.coefficients.tolist(),
-        "spacing": pair.field.spacing,
-        "origin": pair.field.origin,
-    }
     return {
         "model": pair.model,
         "matrix": pair.matrix.tolist(),
-        "field": field,
+        "field": field_to_json(pair.field),
         "fixed_shape": list(pair.fixed_shape),
         "moving_shape": list(pair.moving_shape),
         "match": dataclasses.asdict(pair.match),
@@ -288,10 +278,9 @@ def _from_pair(pair: PairAlignment) -> dict[str, Any]:
 
 
 def _to_pair(content: dict[str, Any]) -> PairAlignment:
-    field = content["field"]
     return PairAlignment(
         matrix=np.array(content["matrix"], np.float64).reshape(3, 3),
-        field=field and SplineField(np.array(field["coefficients"], np.float64), field["spacing"], field["origin"]),
+        field=field_from_json(content["field"]),
         model=content["model"],
         fixed_shape=tuple(content["fixed_shape"]),
         moving_shape=tuple(content["moving_shape"]),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from napari_dinov3.align.quality import MatchQuality
+from napari_dinov3.align.elastic import SplineField
+from napari_dinov3.align.quality import ACCEPTED_LEAD, ACCEPTED_Z, MatchQuality
 from napari_dinov3.align.transforms import corners
 from napari_dinov3.geometry import Matrix, transform_points
 
@@ -30,13 +32,16 @@ class Link:
         The null test; a link that is not accepted takes no part.
     strength : float
         Weight beyond doubt, for what the user fixed; 0 for what was measured.
+    field : SplineField or None
+        Elastic displacement after the matrix, in pixels of the second section.
     """
 
     first: int
     second: int
-    matrix: Matrix = field(repr=False)
+    matrix: Matrix = dataclasses.field(repr=False)
     match: MatchQuality
     strength: float = 0.0
+    field: SplineField | None = dataclasses.field(default=None, repr=False)
 
     @property
     def accepted(self) -> bool:
@@ -50,6 +55,19 @@ class Link:
             return self.strength
         r = min(max(self.match.agreement, 0.05), 0.98)
         return r * r / (1 - r * r) / (self.second - self.first)
+
+
+def vouched(links: Sequence[Link], sections: Iterable[int]) -> tuple[Link, ...]:
+    """Accept the best link of each of the sections the user vouches for, whatever the null test said."""
+    out = list(links)
+    for section in sections:
+        mine = [i for i, link in enumerate(out) if section in (link.first, link.second) and link.match.z > 0]
+        if mine and not any(out[i].accepted for i in mine):
+            best = max(mine, key=lambda i: out[i].match.z)
+            match = out[best].match
+            sure = dataclasses.replace(match, z=max(match.z, ACCEPTED_Z), lead=max(match.lead, ACCEPTED_LEAD))
+            out[best] = dataclasses.replace(out[best], match=sure)
+    return tuple(out)
 
 
 def planned_links(count: int, reach: Iterable[int] = DEFAULT_REACH) -> list[tuple[int, int]]:

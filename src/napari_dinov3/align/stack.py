@@ -11,136 +11,38 @@ import dataclasses
 import warnings
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, MutableMapping
-from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from napari_dinov3.align.coarse import thumbnail_factor
-from napari_dinov3.align.drift import DRIFTS, Drift, anchor_links, centred, keeping_trend
-from napari_dinov3.align.links import DEFAULT_REACH, Link, components, planned_links
-from napari_dinov3.align.pairwise import fit_sections
+from napari_dinov3.align.drift import DRIFTS, TEMPLATES, Drift, anchor_links, centred, keeping_trend
+from napari_dinov3.align.links import DEFAULT_REACH, Link, components, planned_links, vouched
+from napari_dinov3.align.pairwise import deformed, fit_sections
 from napari_dinov3.align.section import WORKING_SIDE, Section, prepare_section
 from napari_dinov3.align.solve import Solution, interpolated, solve_poses
-from napari_dinov3.align.transforms import LINEAR_MODELS, LinearModel, check_model, scaled
-from napari_dinov3.align.warp import interpolation_order, warp
+from napari_dinov3.align.stack_alignment import StackAlignment as StackAlignment
+from napari_dinov3.align.stack_elastic import solve_fields
+from napari_dinov3.align.transforms import LinearModel, Model, check_model
 from napari_dinov3.backbones.base import Backbone
 from napari_dinov3.errors import IllPosedWarning, InputError
-from napari_dinov3.geometry import Matrix, transform_points
+from napari_dinov3.geometry import Matrix
 from napari_dinov3.image import Planes, as_planes
 from napari_dinov3.progress import Job, Progress, collect
 
 Anchors: TypeAlias = Iterable[int] | Mapping[int, npt.NDArray[np.float64]]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class StackAlignment:
-    """Poses of all sections of a stack.
-
-    Parameters
-    ----------
-    transforms : (planes, 3, 3) float64
-        Aligned frame to section, in pixels ``(row, col, 1)``.
-    quality : (planes,) float64
-        Median score of a section's accepted links, in standard deviations above wrong offsets; 0 for bad sections.
-    residuals : (planes,) float64
-        Pixels (root mean square) by which a section's links disagree with its pose; NaN for bad sections.
-    bad : tuple of int
-        Sections that match none of their neighbours; their pose is interpolated.
-    links : tuple of Link
-        All comparisons, refused ones too.
-    model : str
-        What a section may do.
-    shape : (2,) ints
-        Rows and columns of a section, and of the aligned frame.
-    spacing, units
-        Of the stack, as in :class:`~napari_dinov3.image.Planes`.
-    """
-
-    transforms: npt.NDArray[np.float64] = field(repr=False)
-    quality: npt.NDArray[np.float64] = field(repr=False)
-    residuals: npt.NDArray[np.float64] = field(repr=False)
-    bad: tuple[int, ...]
-    links: tuple[Link, ...] = field(repr=False)
-    model: LinearModel
-    shape: tuple[int, int]
-    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    units: tuple[str, str, str] = ("pixel", "pixel", "pixel")
-
-    def __len__(self) -> int:
-        return len(self.transforms)
-
-    def apply(self, images: Any, *, order: int | None = None, fill: float = 0) -> Any:
-        """Resample a stack into the aligned frame, each plane once from the raw data.
-
-        Parameters
-        ----------
-        images : (planes, rows, cols[, channels]) array-like
-            The stack that was aligned, another channel of it, its labels, or the same at a whole multiple (or part) of its
-            size, as from another pyramid level. numpy or dask.
-        order : int, optional
-            0 nearest (labels), 1 linear, 3 cubic; by default 0 for bool and 32/64-bit integers, else 3.
-        fill : float
-            Value where a section has nothing.
-
-        Returns
-        -------
-        aligned : same shape and type
-            numpy for numpy; lazy dask, one plane a chunk, for all else.
-        """
-        factor = _magnification(tuple(images.shape), len(self), self.shape)
-        transforms = np.stack([scaled(matrix, factor) for matrix in self.transforms])
-        order = interpolation_order(images.dtype, order)
-        if isinstance(images, np.ndarray):
-            return np.stack(
-                [warp(plane, matrix, order=order, fill=fill) for plane, matrix in zip(images, transforms, strict=True)]
-            )
-        import dask.array
-
-        lazy = images if isinstance(images, dask.array.Array) else dask.array.from_array(images, chunks="auto")
-        lazy = lazy.rechunk((1, *lazy.shape[1:]))
-        return lazy.map_blocks(
-            _warp_block, transforms, order=order, fill=fill, dtype=lazy.dtype, meta=np.empty((0,) * lazy.ndim, lazy.dtype)
-        )
-
-    def map_points(self, points: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        """Find where points drawn on the raw stack lie in the aligned one.
-
-        Parameters
-        ----------
-        points : (N, 3) array-like
-            ``(plane, row, col)`` in the raw stack; the nearest section's pose moves each.
-
-        Returns
-        -------
-        points : (N, 3) float64
-            ``(plane, row, col)`` in the aligned stack.
-        """
-        at = np.array(points, np.float64).reshape(-1, 3)
-        sections = np.clip(np.rint(at[:, 0]).astype(int), 0, len(self) - 1)
-        for z in np.unique(sections):
-            chosen = sections == z
-            at[chosen, 1:] = transform_points(np.linalg.inv(self.transforms[z]), at[chosen, 1:])
-        return at
-
-    def layer_affine(self, section: int) -> Matrix:
-        """(3, 3) affine that shows one section, as a 2D layer, in the aligned frame's pixels.
-
-        A napari layer has one affine, so a whole stack is shown resampled (:meth:`apply`); this is for single sections.
-        """
-        return np.asarray(np.linalg.inv(self.transforms[section]))
-
-
-def align_stack(images: Any, *, model: LinearModel = "rigid", **options: Any) -> StackAlignment:
+def align_stack(images: Any, *, model: Model = "rigid", **options: Any) -> StackAlignment:
     """Align the sections of a stack to each other.
 
     Parameters
     ----------
     images : (planes, rows, cols[, 3]) array-like, or Planes
         numpy or dask; planes are read one at a time.
-    model : {"translation", "rigid", "similarity", "affine"}
-        What a section may do.
+    model : {"translation", "rigid", "similarity", "affine", "elastic"}
+        What a section may do. Elastic: affine, and then a smooth displacement a section.
     **options
         Of :func:`align_stack_steps`.
 
@@ -163,13 +65,14 @@ def align_stack(images: Any, *, model: LinearModel = "rigid", **options: Any) ->
 def align_stack_steps(
     images: Any,
     *,
-    model: LinearModel = "rigid",
+    model: Model = "rigid",
     backbone: str | Backbone | None = "auto",
     reach: Iterable[int] = DEFAULT_REACH,
     rotation: float | None = None,
     drift: Drift = "minimum",
     anchors: Anchors | None = None,
     exclude: Iterable[int] = (),
+    include: Iterable[int] = (),
     known: MutableMapping[tuple[int, int], Link] | None = None,
     **image_options: Any,
 ) -> Job[StackAlignment]:
@@ -186,13 +89,16 @@ def align_stack_steps(
     rotation : float, optional
         Largest rotation between neighbours to look for, in degrees. By default up to 15, and all of 180 where nothing within
         15 is accepted.
-    drift : {"minimum", "first", "trend"}
+    drift : {"minimum", "first", "trend", "median", "mean"}
         The common frame: in which all sections move least; that of the first good section; or the first with slow movement
-        along the stack (over 10 sections and more) left as it was.
+        along the stack (over 10 sections and more) left as it was. ``"median"`` and ``"mean"`` align every section once more,
+        to the median of its neighbours or to the mean of all (for time series: what moves there is the animal, not anatomy).
     anchors : ints, or mapping of int to (3, 3) matrix, optional
         Sections that stay where they are, or have the given pose; they set the frame instead of `drift`.
     exclude : ints
         Sections to treat as bad.
+    include : ints
+        Sections to place by their best link even where the null test refused all of them.
     known : mutable mapping, optional
         Links by ``(first, second)``: those in it are not computed again and new ones are added, so that a cancelled run can be
         resumed with the same mapping.
@@ -208,18 +114,23 @@ def align_stack_steps(
     -------
     path : StackAlignment
     """
-    check_model(model, LINEAR_MODELS)
+    check_model(model)
     if drift not in DRIFTS:
         raise InputError(f"drift={drift!r}", f"one of {', '.join(DRIFTS)}", "Choose one of these")
     planes = as_planes(images, **image_options)
     links = yield from match_steps(planes, model=model, backbone=backbone, reach=reach, rotation=rotation, known=known)
-    return solve_stack(links, planes, model=model, drift=drift, anchors=anchors, exclude=exclude)
+    path = solve_stack(links, planes, model=model, drift=drift, anchors=anchors, exclude=exclude, include=include)
+    if drift not in TEMPLATES:
+        return path
+    from napari_dinov3.align.template import align_to_template_steps
+
+    return (yield from align_to_template_steps(planes, path, template=TEMPLATES[drift]))
 
 
 def match_steps(
     planes: Planes,
     *,
-    model: LinearModel,
+    model: Model,
     backbone: str | Backbone | None = "auto",
     reach: Iterable[int] = DEFAULT_REACH,
     rotation: float | None = None,
@@ -245,6 +156,7 @@ def match_steps(
         from napari_dinov3.backbones.registry import load_backbone
 
         backbone = load_backbone(backbone)
+    linear = linear_part(model)
     wanted = planned_links(len(planes), reach)
     known = {} if known is None else known
     factor = thumbnail_factor(planes.shape[1:], side=WORKING_SIDE)
@@ -260,8 +172,10 @@ def match_steps(
                 continue
             if a not in held:
                 held[a] = prepare_section(planes.plane(a), factor=factor, backbone=backbone)
-            fit = fit_sections(held[a], held[b], model=model, rotation=rotation, hint=_expected(known, a, b))
-            known[a, b] = Link(a, b, fit.matrix, fit.match)
+            fit = fit_sections(held[a], held[b], model=linear, rotation=rotation, hint=_expected(known, a, b))
+            if model == "elastic" and fit.match.accepted:
+                fit = deformed(held[a], held[b], fit)
+            known[a, b] = Link(a, b, fit.matrix, fit.match, field=fit.field)
         for old in [k for k in held if k <= z - longest]:
             del held[old]
     yield Progress(len(planes), len(planes), "Solving for all poses")
@@ -272,10 +186,11 @@ def solve_stack(
     links: Iterable[Link],
     planes: Planes,
     *,
-    model: LinearModel,
+    model: Model,
     drift: Drift = "minimum",
     anchors: Anchors | None = None,
     exclude: Iterable[int] = (),
+    include: Iterable[int] = (),
 ) -> StackAlignment:
     """Solve for all poses from links already computed, as after an edit of the list of bad sections.
 
@@ -285,12 +200,13 @@ def solve_stack(
         From :func:`match_steps` or :attr:`StackAlignment.links`.
     planes : Planes
         The stack (only its shape and spacing are used).
-    model, drift, anchors, exclude
+    model, drift, anchors, exclude, include
         As in :func:`align_stack_steps`.
     """
     links, count, shape = tuple(links), len(planes), planes.shape[1:]
-    left_out = set(exclude)
-    usable = [link for link in links if link.accepted and not {link.first, link.second} & left_out]
+    left_out, linear = set(exclude), linear_part(model)
+    trusted = vouched(links, include)
+    usable = [link for link in trusted if link.accepted and not {link.first, link.second} & left_out]
     part = components(count, usable)
     good = np.array([z for z in np.flatnonzero(part == 0) if z not in left_out], dtype=np.int64)
     if len(good) == 1 < count - len(left_out):
@@ -303,21 +219,22 @@ def solve_stack(
     missing = np.ones(count, bool)
     missing[good] = False
     transforms = np.tile(np.eye(3), (count, 1, 1))
-    inner, solution = _solved(usable, good, _as_poses(anchors, count), model, shape)
+    inner, solution = _solved(usable, good, _as_poses(anchors, count), linear, shape)
     if len(good):
         transforms[good] = solution.transforms
         if anchors is None and drift != "first":
-            transforms[good] = centred(solution.transforms, shape, model=model)
+            transforms[good] = centred(solution.transforms, shape, model=linear)
         if anchors is None and drift == "trend":
-            transforms[good] = keeping_trend(transforms[good], shape, model=model, positions=good.astype(np.float64))
+            transforms[good] = keeping_trend(transforms[good], shape, model=linear, positions=good.astype(np.float64))
     quality, residuals = np.zeros(count), np.full(count, np.nan)
     for z in good:
         mine = [k for k, link in enumerate(inner) if z in (link.first, link.second)]
         if mine:
             quality[z] = float(np.median([inner[k].match.z for k in mine]))
             residuals[z] = float(np.median(solution.residuals[mine]))
+    transforms = interpolated(transforms, missing, shape, model=linear)
     return StackAlignment(
-        transforms=interpolated(transforms, missing, shape, model=model),
+        transforms=transforms,
         quality=quality,
         residuals=residuals,
         bad=tuple(int(z) for z in np.flatnonzero(missing)),
@@ -326,7 +243,13 @@ def solve_stack(
         shape=shape,
         spacing=planes.spacing,
         units=planes.units,
+        fields=solve_fields(inner, transforms, ~missing, shape) if model == "elastic" else (),
     )
+
+
+def linear_part(model: Model) -> LinearModel:
+    """Name the linear model an elastic one stands on."""
+    return "affine" if model == "elastic" else model
 
 
 def _solved(
@@ -367,24 +290,3 @@ def _expected(found: Mapping[tuple[int, int], Link], first: int, second: int) ->
         if one is not None and two is not None and one.accepted and two.accepted:
             return np.asarray(two.matrix @ one.matrix)
     return None
-
-
-def _warp_block(
-    block: npt.NDArray[Any], transforms: npt.NDArray[np.float64], *, order: int, fill: float, block_info: Any = None
-) -> npt.NDArray[Any]:
-    z = block_info[0]["chunk-location"][0]
-    return warp(block[0], transforms[z], order=order, fill=fill)[None]
-
-
-def _magnification(shape: tuple[int, ...], planes: int, plane_shape: tuple[int, int]) -> float:
-    """Size of a stack relative to the one that was aligned, where it is the same stack at another pyramid level."""
-    if len(shape) in (3, 4) and shape[0] == planes:
-        ratio = shape[1] / plane_shape[0]
-        factor = float(round(ratio)) if ratio >= 1 else 1 / max(1, round(1 / ratio))
-        if all(abs(n - factor * m) < max(factor, 1) for n, m in zip(shape[1:3], plane_shape, strict=True)):
-            return factor
-    raise InputError(
-        f"A stack of shape {shape}",
-        f"({planes}, {plane_shape[0]}, {plane_shape[1]}[, channels]), or a whole multiple of these rows and columns",
-        "Apply the alignment to a stack of the same size",
-    )

@@ -21,8 +21,8 @@ from napari_dinov3.align.coarse import thumbnail_factor
 from napari_dinov3.align.pairwise import fit_sections
 from napari_dinov3.align.refine import pull_grey
 from napari_dinov3.align.section import WORKING_SIDE, Section, prepare_section
-from napari_dinov3.align.stack import StackAlignment
-from napari_dinov3.align.transforms import scaled
+from napari_dinov3.align.stack_alignment import StackAlignment
+from napari_dinov3.align.transforms import LinearModel, scaled
 from napari_dinov3.image import Planes
 from napari_dinov3.progress import Job, Progress
 
@@ -47,6 +47,7 @@ def align_to_template_steps(planes: Planes, path: StackAlignment, *, template: T
     path : StackAlignment
         Sections that do not match the template keep their pose.
     """
+    linear: LinearModel = "affine" if path.model == "elastic" else path.model
     factor = thumbnail_factor(planes.shape[1:], side=WORKING_SIDE)
     good = [z for z in range(len(planes)) if z not in path.bad]
     transforms, total = path.transforms.copy(), 2 * len(good)
@@ -69,7 +70,7 @@ def align_to_template_steps(planes: Planes, path: StackAlignment, *, template: T
                 continue
             target = _median(list(held.values()))
         section = prepare_section(planes.plane(z), factor=factor, backbone=None)
-        fit = fit_sections(Section(target, factor, path.shape), section, model=path.model, hint=path.transforms[z])
+        fit = fit_sections(Section(target, factor, path.shape), section, model=linear, hint=path.transforms[z])
         if fit.match.accepted:
             transforms[z] = fit.matrix
     return dataclasses.replace(path, transforms=transforms)

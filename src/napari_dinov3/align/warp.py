@@ -16,6 +16,7 @@ from napari_dinov3.errors import InputError
 from napari_dinov3.geometry import Matrix
 
 DEFAULT_ORDER = 3
+_HOLE = 0.501  # part of a missing pixel in a resampled one beyond which that is missing too
 _LABEL_BYTES = 4  # whole numbers this wide are labels: cameras give 8 or 16 bits
 
 
@@ -70,8 +71,9 @@ def warp(
     if field is None and np.allclose(matrix, np.eye(3), atol=1e-12) and shape == image.shape:
         return image.copy()
     source = image if order == 0 else image.astype(np.float64 if image.dtype.itemsize > 4 else np.float32)
-    if source.dtype.kind == "f":
-        source = np.nan_to_num(source, nan=fill, posinf=fill, neginf=fill)
+    holes = ~np.isfinite(source) if source.dtype.kind == "f" else None
+    if holes is not None and holes.any():
+        return _around_holes(source, holes, matrix, field, shape, order, fill).astype(image.dtype)
     out = _pull(source, matrix, field, shape, order, fill)
     if order == 0:
         return out.astype(image.dtype, copy=False)
@@ -81,6 +83,30 @@ def warp(
         limits = np.iinfo(image.dtype)
         out = np.clip(np.rint(out), limits.min, limits.max)
     return out.astype(image.dtype)
+
+
+def _around_holes(
+    source: npt.NDArray[Any],
+    holes: npt.NDArray[np.bool_],
+    matrix: Matrix,
+    field: SplineField | None,
+    shape: tuple[int, int],
+    order: int,
+    fill: float,
+) -> npt.NDArray[Any]:
+    """Interpolate what is known by itself; NaN comes back as NaN, and tints nothing beside it."""
+    if holes.all():
+        return np.where(_pull(holes.astype(np.float32), matrix, field, shape, 0, 0) > 0, np.nan, fill)
+    from scipy import ndimage
+
+    nearest = ndimage.distance_transform_edt(holes, return_distances=False, return_indices=True)
+    filled = source[tuple(nearest)]  # continues the values into the hole, so that a spline does not ring at its edge
+    out = _pull(filled, matrix, field, shape, order, fill)
+    if order > 1:
+        np.clip(out, min(float(filled.min()), fill), max(float(filled.max()), fill), out=out)
+    share = _pull(holes.astype(np.float32), matrix, field, shape, min(order, 1), 0)
+    out[share > _HOLE] = np.nan
+    return out
 
 
 def inside(

@@ -14,14 +14,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_writing(parser, "aligned stack to write, such as aligned.ome.tif")
     add_channel(parser)
     parser.add_argument(
-        "--model", default="rigid", choices=("translation", "rigid", "similarity", "affine"), help="what a plane may do"
+        "--model",
+        default="rigid",
+        choices=("translation", "rigid", "similarity", "affine", "elastic"),
+        help="what a plane may do",
     )
     parser.add_argument("--backbone", default="auto", help="whose features propose poses; none for pixels alone")
     parser.add_argument(
         "--drift",
         default="minimum",
-        choices=("minimum", "first", "trend"),
-        help="common frame: where all planes move least, that of the first, or with slow movement left in",
+        choices=("minimum", "first", "trend", "median", "mean"),
+        help="common frame: where all planes move least, that of the first, with slow movement left in, or once more to the "
+        "median of the neighbours or to the mean of all (time series)",
     )
     parser.add_argument("--transforms", metavar="FILE", help="also write the transforms as a table (.csv or .json)")
 

@@ -16,13 +16,14 @@ class AlignConfig(TaskConfig):
     task: ClassVar[str] = "align"
     takes: ClassVar[tuple[str, ...]] = ("image",)
     output: ClassVar[str] = "alignment"
-    model: Literal["translation", "rigid", "similarity", "affine"] = "rigid"
+    model: Literal["translation", "rigid", "similarity", "affine", "elastic"] = "rigid"
     backbone: str | None = "auto"
     reach: tuple[int, ...] = (1, 2, 3)
     rotation: float | None = None
-    drift: Literal["minimum", "first", "trend"] = "minimum"
+    drift: Literal["minimum", "first", "trend", "median", "mean"] = "minimum"
     anchors: tuple[int, ...] | None = None
     exclude: tuple[int, ...] = ()
+    include: tuple[int, ...] = ()
     axes: str | None = None
     rgb: bool | None = None
     channel: int | tuple[int, ...] | None = None

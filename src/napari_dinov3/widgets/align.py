@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QPushButton, QTableWidget, QTableWidgetItem
+from qtpy.QtWidgets import QPushButton
 
 from napari_dinov3._napari import alignment, results, script
 from napari_dinov3._napari.companion import read_companion
@@ -21,24 +21,29 @@ from napari_dinov3.widgets.form import Choice, Form, wrapped_label
 from napari_dinov3.widgets.image_panel import ImagePanel
 from napari_dinov3.widgets.layer_chooser import LayerChooser
 from napari_dinov3.widgets.panel import field_row
+from napari_dinov3.widgets.section_table import SectionTable
 from napari_dinov3.widgets.status import error_text
 
-MODELS = (("translation", "translation"), ("rigid", "rigid"), ("similarity", "similarity"), ("affine", "affine"))
+MODELS = tuple((model, model) for model in ("translation", "rigid", "similarity", "affine", "elastic"))
 PROPOSALS = (("auto", "features"), (None, "pixels only"))
-DRIFTS = (("minimum", "least movement"), ("first", "first good plane"))
+DRIFTS = (
+    ("minimum", "least movement"),
+    ("first", "first good plane"),
+    ("trend", "keep slow trend"),
+    ("median", "median of neighbours"),
+    ("mean", "mean of all (movie)"),
+)
 FIELDS = (
     Choice(
         "model",
         "Movement",
-        "Translation shifts a plane, rigid also turns it, similarity sizes it, affine shears it.",
+        "Translation shifts a plane, rigid also turns it, similarity sizes it, affine shears it, elastic bends it.",
         "rigid",
         MODELS,
     ),
     Choice("backbone", "Proposed by", "What finds the rough position, which pixels then refine.", "auto", PROPOSALS),
     Choice("drift", "Common frame", "Which frame the planes are moved into.", "minimum", DRIFTS),
 )
-COLUMNS = ("Plane", "Row", "Col", "Turn", "Match")
-TABLE_HEIGHT = 170
 
 
 class AlignPanel(ImagePanel):
@@ -60,7 +65,8 @@ class AlignPanel(ImagePanel):
         """Add settings, table and the layer that moves along."""
         self._tabled: alignment.Aligned | None = None
         self.form = Form(FIELDS)
-        self.table = _table()
+        self.table = SectionTable()
+        self.table.useChanged.connect(self.solve_again)
         self.whose = wrapped_label(name="whose")
         self.follower = LayerChooser(
             self.viewer,
@@ -110,7 +116,7 @@ class AlignPanel(ImagePanel):
         kept = self.kept
         if kept is not self._tabled:
             self._tabled = kept
-            _fill_table(self.table, [] if kept is None else alignment.section_table(kept.alignment))
+            self.table.fill([] if kept is None else alignment.section_table(kept.alignment))
         self.whose.setText("" if kept is None else f"Transforms of {kept.source.placement.name!r}.")
         self.whose.setHidden(kept is None)
         reason = self._why_nothing_moves()
@@ -145,6 +151,17 @@ class AlignPanel(ImagePanel):
         if bad == count:
             lost = "; none matches another, so nothing was moved"
         return f"Added {layer.name!r}: {count} planes{lost}."
+
+    def solve_again(self, section: int, use: bool) -> None:
+        """Leave a plane out, or let it in, and solve again without matching again."""
+        kept, image = self.kept, self.image.value()
+        if kept is None or self.runner.running or image is None or image.unique_id != kept.source.placement.layer_id:
+            self._tabled = None  # the box goes back to what holds
+            self.refresh()
+            return
+        config = alignment.with_section(kept.config, section, use=use)
+        self._asked = (kept.source, config, (*kept.lines[:-1], config.to_python("image")), image)
+        self.start(alignment.solve_again_steps(kept, config), "Solving again", self.show_result)
 
     def align_lines(self) -> list[str]:
         """Write the alignment as Python, from the layer on."""
@@ -237,28 +254,3 @@ def _add_line(source: Source, expression: str, like: Any) -> str:
         transform=placement.pixel_transform(),
         **look,
     )
-
-
-def _table() -> QTableWidget:
-    table = QTableWidget(0, len(COLUMNS))
-    table.setHorizontalHeaderLabels(COLUMNS)
-    table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-    table.verticalHeader().setVisible(False)
-    table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
-    table.setFixedHeight(TABLE_HEIGHT)
-    table.setAccessibleName("How each plane was moved")
-    table.setToolTip(
-        "Movement of each plane's content (px down, px right, degrees), and how many standard deviations its match "
-        "exceeds wrong offsets (accepted from 6.5); a plane without a match got a pose between its neighbours'."
-    )
-    return table
-
-
-def _fill_table(table: QTableWidget, rows: list[alignment.SectionRow]) -> None:
-    table.setRowCount(len(rows))
-    for at, row in enumerate(rows):
-        match = f"{row.quality:.1f}" if row.matched else "none"
-        moved = (f"{round(value, 1) + 0.0:+.1f}" for value in (row.row_shift, row.col_shift, row.rotation_deg))
-        texts = (f"{row.section}", *moved, match)
-        for col, text in enumerate(texts):
-            table.setItem(at, col, QTableWidgetItem(text))
