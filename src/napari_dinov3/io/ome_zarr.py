@@ -70,13 +70,7 @@ def read_ome_zarr(path: Path, *, dataset: str | None = None) -> ImageFile:
         ) from error
     if len(set(axes)) != len(axes) or not {"y", "x"} <= set(axes) <= set("tzcyx"):
         raise FileFormatError(f"{path.name} has axes {axes!r}", "letters out of t z c y x", "Choose another image")
-    largest = max(math.prod(level.chunksize) * level.dtype.itemsize for level in node.data)
-    if largest > _LARGEST_BLOCK:
-        raise FileFormatError(
-            f"{path.name} is stored in blocks of {largest:,} bytes",
-            f"at most {_LARGEST_BLOCK:,}: a block is read whole",
-            "Store it in smaller blocks",
-        )
+    _check_blocks(path, node.data)
     order = sorted(range(len(axes)), key=lambda at: "tzcyx".index(axes[at]))
     levels = tuple(
         level if order == sorted(order) and order == list(range(len(order))) else level.transpose(order) for level in node.data
@@ -106,6 +100,17 @@ def read_ome_zarr(path: Path, *, dataset: str | None = None) -> ImageFile:
         placement=place,
         facts=MappingProxyType(facts),
     )
+
+
+def _check_blocks(path: Path, levels: Any) -> None:
+    """Refuse blocks that take gigabytes to read one pixel of."""
+    largest = max(math.prod(level.chunksize) * level.dtype.itemsize for level in levels)
+    if largest > _LARGEST_BLOCK:
+        raise FileFormatError(
+            f"{path.name} is stored in blocks of {largest:,} bytes",
+            f"at most {_LARGEST_BLOCK:,}: a block is read whole",
+            "Store it in smaller blocks",
+        )
 
 
 def write_ome_zarr_steps(path: Path, image: ImageToWrite, *, overwrite: bool = False) -> Job[None]:
