@@ -122,7 +122,8 @@ class LivePanel(ImagePanel):
 
     def on_unreadable(self, error: Exception) -> None:
         """Say why the scribbles cannot be read, where nobody has asked for it."""
-        if self.live.isChecked() and not self.runner.running and not self.files.loaded:
+        there = self.image.value() is not None  # where it is gone, the line below Run says so
+        if there and self.live.isChecked() and not self.runner.running and not self.files.loaded:
             self.say("error", error_text(error))
 
     def look_at_view(self) -> None:
