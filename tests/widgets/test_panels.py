@@ -283,11 +283,11 @@ def test_a_cancelled_run_says_how_many_planes_are_labelled(
     entered, go = threading.Event(), threading.Event()
     real = Probe.predict_plane
 
-    def slow(self: Any, features: Any, plane: int) -> Any:
+    def slow(self: Any, features: Any, plane: int, **options: Any) -> Any:
         if plane == 1:
             entered.set()
             go.wait(10)
-        return real(self, features, plane)
+        return real(self, features, plane, **options)
 
     monkeypatch.setattr(Probe, "predict_plane", slow)
     model.dims.set_point(0, 0)

@@ -44,12 +44,12 @@ def test_paint_in_the_labels_while_a_run_fills_them_stays(
 ) -> None:
     go, real = threading.Event(), Probe.predict_plane
 
-    def slow(self: Any, features: Any, plane: int) -> Any:
+    def slow(self: Any, features: Any, plane: int, **options: Any) -> Any:
         if plane == 0:
             time.sleep(0.1)  # longer than the pause between two shown steps, so that plane 0 is shown
         else:
             go.wait(10)
-        return real(self, features, plane)
+        return real(self, features, plane, **options)
 
     monkeypatch.setattr(Probe, "predict_plane", slow)
     model.dims.set_point(0, 0)
