@@ -31,7 +31,7 @@ PROGRESS_EVERY_S = 0.05
 BAR_STEPS = 1000
 """Steps of a progress bar, whatever is counted: Qt's bars end at two thousand million, and downloads count bytes."""
 
-NICENESS = 10
+NICENESS = 4
 """Of workers: drawing comes first; threads that a worker begins take it over."""
 
 _LOG = logging.getLogger(__name__)
