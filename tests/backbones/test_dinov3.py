@@ -14,6 +14,7 @@ from dinov3_layouts import random_module, small, write
 
 import napari_dinov3 as nd
 from napari_dinov3.backbones import dinov3
+from napari_dinov3.backbones.options import BackboneOptions, options_of
 from napari_dinov3.backbones.registry import backbone_facts, choose_backbone, load_backbone
 from napari_dinov3.errors import FileFormatError, InputError
 
@@ -198,6 +199,26 @@ def test_the_revision_tells_options_apart(build):
     assert len(revisions) == 6
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        (VIT, {}),
+        (VIT, {"stride": 8, "shifts": 2}),
+        (VIT, {"stride": 8, "flips": "all"}),
+        (VIT, {"layers": "four"}),
+        (VIT, {"layers": (0, 1), "scale": 2}),
+        (f"{CONVNEXT}-stage3", {}),
+    ],
+)
+def test_a_revision_says_how_to_run_the_network_again(build, name, options):
+    model = build(name, **options)
+    again = options_of(name, model.revision)
+    chosen = {"stride": model.stride, "scale": again.scale, "shifts": again.shifts, "flips": again.flips, "layers": again.layers}
+    assert build(name, **chosen).revision == model.revision
+    joint = options_of(f"filter-bank+{name}", f"filter-bank-2/2+{model.revision}/{model.stride:g}")
+    assert joint == again and options_of("filter-bank", "filter-bank-2") == BackboneOptions()
+
+
 def test_a_file_replaced_on_disk_is_read_anew(tmp_path):
     spec = small(VIT)
     path = write(random_module(spec), spec, "meta", tmp_path)
@@ -241,6 +262,17 @@ def test_a_precision_asked_for_is_part_of_what_a_stored_map_is_found_by(weights,
     assert not np.array_equal(exact.array, rounded.array)
     assert nd.extract(image, precision="float32", **how).provenance["planes_from_cache"] == 1
     exact.check_fits(rounded)  # to compare, both will do
+
+
+@pytest.mark.parametrize("way", [nd.extract, nd.extract_on_demand])
+def test_a_stored_map_is_opened_without_loading_the_network(weights, tmp_path, monkeypatch, way):
+    image = np.random.default_rng(0).random((2, 48, 64), dtype=np.float32)
+    how = {"backbone": VIT, "weights": weights[VIT], "cache": tmp_path / "store"}
+    made = nd.extract(image, **how)
+    monkeypatch.setattr(dinov3, "_load", lambda *_: pytest.fail("the network was loaded"))
+    again = way(image, **how)
+    np.testing.assert_array_equal(again.array, made.array)
+    assert dict(again.provenance) == {**made.provenance, "planes_from_cache": 2}
 
 
 def test_position_is_taken_out_by_default_to_match_across_images(weights, monkeypatch):

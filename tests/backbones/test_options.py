@@ -87,5 +87,6 @@ def test_neighbouring_planes_become_colours_on_request(rng=0):
     coloured = nd.extract(stack, backbone="filter-bank", colours="neighbours")
     assert coloured.dim == 3 * plain.dim
     assert coloured.provenance["colours"] == "neighbours"
+    assert coloured.revision != plain.revision  # of a network both have the same width
     with pytest.raises(InputError, match="colours='rgb'"):
         nd.extract(stack, backbone="filter-bank", colours="rgb")

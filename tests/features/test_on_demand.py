@@ -161,11 +161,14 @@ def test_planes_in_a_store_are_there_the_next_time(tmp_path: Path, single: None,
     again = extract_on_demand(lazy, cache=FeatureStore(tmp_path), memory_gb=memory_gb)
     read.clear()
     assert planes_here(again) == {1, 3}
+    assert (first.provenance["planes_from_cache"], again.provenance["planes_from_cache"]) == (0, 2)
     np.testing.assert_array_equal(again.plane(3), first.plane(3))
     assert not read
     done = collect(complete_steps(again, 2))
     whole = nd.extract(STACK, cache=FeatureStore(tmp_path), memory_gb=memory_gb)
     assert whole.provenance["planes_from_cache"] == 6  # a full extraction takes what was made on demand
+    assert {**done.provenance, "planes_from_cache": 6} == dict(whole.provenance)
+    assert "planes_from_cache" not in extract_on_demand(STACK).provenance  # nothing is looked for where nothing is kept
     np.testing.assert_array_equal(np.asarray(done.array), np.asarray(whole.array))
     assert done.in_memory == whole.in_memory
 

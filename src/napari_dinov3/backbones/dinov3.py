@@ -109,6 +109,7 @@ class DINOv3:
         self._scaling: tuple[calibration.Scaling, ...] | None = None
         self.spec = spec
         read = "last" if not self._layers else "+".join(map(str, self._layers)) + f"-calibration{calibration.VERSION}"
+        # read again by options.options_of
         self.revision = f"{self._identity.fingerprint}-{read}-x{self._scale}-shifts{shifts}-flips-{flips}"
 
     def __getstate__(self) -> dict[str, Any]:

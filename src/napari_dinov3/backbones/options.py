@@ -5,6 +5,7 @@ Pure facts, without torch: what is asked for, whether a backbone offers it, and 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -20,6 +21,9 @@ Flips = Literal["none", "horizontal", "all"]
 
 SCALES = (1, 2, 4)
 SHIFTS = (1, 2, 4)
+_REVISION = re.compile(
+    r"-(?P<layers>last|[\d+]+(?=-calibration))(?:-calibration\d+)?-x(?P<scale>\d+)-shifts(?P<shifts>\d+)-flips-(?P<flips>[a-z]+)"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +74,28 @@ def split_options(options: Mapping[str, Any]) -> tuple[BackboneOptions, dict[str
     if isinstance(own.get("layers"), list):
         own["layers"] = tuple(own["layers"])
     return BackboneOptions(**own), {name: value for name, value in options.items() if name not in own}
+
+
+def options_of(backbone: str, revision: str) -> BackboneOptions:
+    """Read from the revision of a feature map how its network was run, to run it so again.
+
+    Parameters
+    ----------
+    backbone, revision : str
+        Of a map, also a joint one.
+
+    Returns
+    -------
+    options : BackboneOptions
+        The defaults where no part is a network.
+    """
+    found = _REVISION.search(revision)
+    if found is None:
+        return BackboneOptions()
+    fixed = found["layers"] == "last" or STAGE3 in backbone  # a third stage is its own choice of layer
+    layers: Layers = "last" if fixed else tuple(int(number) for number in found["layers"].split("+"))
+    flips: Any = found["flips"]
+    return BackboneOptions(scale=int(found["scale"]), shifts=int(found["shifts"]), flips=flips, layers=layers)
 
 
 def check_offered(facts: BackboneFacts, options: BackboneOptions) -> None:

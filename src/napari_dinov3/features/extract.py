@@ -22,6 +22,7 @@ from napari_dinov3.errors import InputError
 from napari_dinov3.features.combine import is_joint, joint_steps
 from napari_dinov3.features.embedding import Layout, batch_size_of, embed_group, groups_of, plan
 from napari_dinov3.features.feature_map import FeatureMap
+from napari_dinov3.features.neighbours import NEIGHBOURS, neighbours_as_colours
 from napari_dinov3.features.store import FeatureStore, allocate, content_hashes, fits_in_memory, make_key
 from napari_dinov3.features.stored_map import StoredMap, open_map
 from napari_dinov3.image import Planes, as_planes
@@ -193,8 +194,6 @@ def _in_colours(planes: Planes, colours: Colours) -> Planes:
         raise InputError(f"colours={colours!r}", f"one of {', '.join(get_args(Colours))}", "Choose one of these")
     if colours == "own":
         return planes
-    from napari_dinov3.features.neighbours import neighbours_as_colours
-
     return neighbours_as_colours(planes)
 
 
@@ -301,7 +300,7 @@ def as_feature_map(run: Extraction, array: Any, cls: npt.NDArray[np.float32] | N
     return FeatureMap(
         array=array,
         backbone=model.facts.name,
-        revision=model.revision,
+        revision=model.revision + (NEIGHBOURS if run.colours == "neighbours" else ""),
         stride=float(model.stride),
         first_centre=(model.stride - 1) / 2,
         image_shape=(rows, cols),

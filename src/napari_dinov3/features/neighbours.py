@@ -12,6 +12,9 @@ import numpy as np
 from napari_dinov3.errors import InputError
 from napari_dinov3.image import Planes
 
+NEIGHBOURS = "-neighbours"
+"""Ends the revision of maps that were made so: they do not fit together with others."""
+
 
 def neighbours_as_colours(planes: Planes) -> Planes:
     """Take the plane before, the plane itself and the plane after as red, green and blue.

@@ -90,7 +90,15 @@ def on_demand_steps(
         facts = {"image": run.planes.name, "backbone": run.model.facts.name}
         stored = store.open(make_key(hashes, run.how()), run.shape, facts)
     array = PlanesOnDemand(run, stored)
-    return as_feature_map(run, array, None, how_it_was_made(run, array.precision))
+    return as_feature_map(run, array, None, _provenance(run, array.precision, stored))
+
+
+def _provenance(run: Extraction, precision: str, stored: StoredMap | None) -> dict[str, Any]:
+    """Say how the planes are made, and how many are there already; a whole map says so itself, and no network is loaded."""
+    if stored is None:
+        return how_it_was_made(run, precision)
+    made = (stored.complete and stored.provenance) or how_it_was_made(run, precision)
+    return {**made, "precision": precision, "planes_from_cache": run.shape[0] - len(stored.pending)}
 
 
 def planes_here(features: FeatureMap) -> frozenset[int]:

@@ -29,6 +29,7 @@ from napari_dinov3.backbones.sources import cache_folder
 from napari_dinov3.errors import InputError
 from napari_dinov3.features.embedding import embed_group, plan
 from napari_dinov3.features.feature_map import FeatureMap
+from napari_dinov3.features.neighbours import NEIGHBOURS
 from napari_dinov3.image import as_planes
 from napari_dinov3.normalize import Normalization
 
@@ -118,7 +119,7 @@ def model_of(features: FeatureMap) -> Backbone | None:
     noted = features.provenance.get("network", {})
     options = {name: noted[name] for name in ("scale", "shifts", "flips", "layers") if name in noted}
     model = load_backbone(facts.name, **options)
-    if model.revision != features.revision:
+    if model.revision != features.revision.removesuffix(NEIGHBOURS):
         raise InputError(
             f"The weights of {facts.name} on this computer are others than those that made these features",
             "the backbone that made them, to take their position out",
