@@ -138,3 +138,41 @@ def test_what_cannot_begin_is_refused_before_any_work(
         with pytest.raises(InputError, match=text):
             apply_probe(*arguments)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_later_run_leaves_the_results_of_other_files_of_that_name(probe: Path, tmp_path: Path) -> None:
+    for at, name in enumerate(("mouse1", "mouse2")):
+        (tmp_path / name).mkdir()
+        nd.write(tmp_path / name / "x.tif", picture(at, planes=1 + at))
+        apply_probe(probe, tmp_path / name, tmp_path / "out")
+    with (tmp_path / "out" / "results.csv").open(encoding="utf-8", newline="") as file:
+        rows = {Path(row["source"]).parent.name: row for row in csv.DictReader(file)}
+    assert rows["mouse1"]["labels"] == "x_labels.ome.tif" != rows["mouse2"]["labels"]
+    assert [len(nd.read(tmp_path / "out" / rows[name]["labels"]).planes()) for name in rows] == [1, 2]
+    assert apply_probe(probe, [tmp_path / "mouse2", tmp_path / "mouse1"], tmp_path / "out").skipped == 2
+
+
+def test_results_may_lie_above_the_images_but_not_among_them(probe: Path, stacks: Path, tmp_path: Path) -> None:
+    assert len(apply_probe(probe, stacks, tmp_path).rows) == 3
+    with pytest.raises(InputError, match="into the folder of the images"):
+        apply_probe(probe, stacks, stacks)
+    with pytest.raises(InputError, match="is a file"):
+        apply_probe(probe, stacks, stacks / "b.npy")
+
+
+def test_an_image_without_a_finite_pixel_failed(probe: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "hole.npy", np.full((2, 20, 20), np.nan, np.float32))
+    assert "no finite pixel" in apply_probe(probe, tmp_path / "hole.npy", tmp_path / "out").failed[0][1]
+
+
+def test_features_are_made_as_those_the_probe_learned_from(tmp_path: Path) -> None:
+    image = picture(0, planes=3)
+    marks = np.zeros(image.shape, np.uint8)
+    marks[0, 2:6], marks[0, 15:20, 15:30] = 1, 2
+    how = {"backbone": "filter-bank+random-projection-cnx-tiny", "colours": "neighbours"}
+    probe = nd.Probe(head="linear").fit(nd.extract(image, **how), marks)
+    probe.save(tmp_path / "probe.npz")
+    nd.write(tmp_path / "a.tif", image)
+    assert not apply_probe(tmp_path / "probe.npz", tmp_path / "a.tif", tmp_path / "out").failed
+    found = np.asarray(nd.read(tmp_path / "out" / "a_labels.ome.tif"))
+    np.testing.assert_array_equal(found, probe.predict(nd.extract(image, **how)))

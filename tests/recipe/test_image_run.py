@@ -175,3 +175,34 @@ def test_large_images_are_shrunk_and_mistakes_are_pictured(root: Path, tmp_path:
     assert (tmp_path / "out" / "mistakes.png") in found.save(tmp_path / "out")
     with pytest.raises(InputError, match="size=3"):
         VectorConfig(size=3)
+
+
+def test_slices_of_one_stack_are_classified_by_blocks_of_neighbours(tmp_path: Path) -> None:
+    stack = np.stack([texture("stripes" if plane < 6 else "blobs", plane) for plane in range(12)])
+    nd.write(tmp_path / "stack.tif", stack, axes="zyx")
+    rows = "".join(f"stack.tif;{plane};{'left' if plane < 6 else 'right'}\n" for plane in range(12))
+    (tmp_path / "slices.csv").write_text("file;plane;label\n" + rows)
+    found = classify_images(tmp_path / "slices.csv", folds=3)
+    assert found.result.top(1) == 1 and found.within_file == ("left", "right")
+    assert [found.result.fold[at] == found.result.fold[at + 1] for at in (0, 2, 4, 6, 8, 10)] == [True] * 6
+    assert "Images of another specimen may do worse" in found.to_markdown()
+    named = "".join(row + ";mouse\n" for row in rows.splitlines())
+    (tmp_path / "slices.csv").write_text("file;plane;label;group\n" + named)
+    with pytest.raises(InputError, match=r"A single image \(or group\) of left, right"):
+        classify_images(tmp_path / "slices.csv")
+
+
+def test_thousands_of_images_are_not_open_at_once(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    for kind in ("stripes", "blobs"):
+        (tmp_path / kind).mkdir()
+        for seed in range(60):
+            nd.write(tmp_path / kind / f"{seed}.tif", texture(kind, seed, (16, 16)))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    in_use = len(list(Path("/proc/self/fd").iterdir())) if Path("/proc/self/fd").exists() else 64
+    resource.setrlimit(resource.RLIMIT_NOFILE, (in_use + 40, hard))
+    try:
+        found = classify_images(tmp_path, folds=2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert len(found.vectors.images) == 120 and not found.vectors.failed

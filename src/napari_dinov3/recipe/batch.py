@@ -12,6 +12,7 @@ import csv
 import hashlib
 import json
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,10 +20,12 @@ from typing import Any, Literal
 
 import numpy as np
 
+from napari_dinov3.backbones.options import options_of
 from napari_dinov3.backbones.registry import readiness
 from napari_dinov3.errors import InputError
 from napari_dinov3.features.extract import extract_steps
 from napari_dinov3.features.feature_map import FeatureMap
+from napari_dinov3.features.neighbours import NEIGHBOURS
 from napari_dinov3.image import Planes
 from napari_dinov3.io import read, write_steps
 from napari_dinov3.io.atomic import write_text
@@ -148,7 +151,7 @@ def apply_probe_steps(
     out.mkdir(parents=True, exist_ok=True)
     known = _read_table(out / TABLE)
     key = _key(probe_path, config)
-    names = _names(files)
+    names = _names(files, known)
     rows: dict[str, dict[str, Any]] = {}
     skipped = 0
     for number, path in enumerate(files):
@@ -167,12 +170,20 @@ def apply_probe_steps(
 
 
 def _files(images: str | Path | Sequence[str | Path], out: Path) -> list[Path]:
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file", "a folder for the results", "Choose another place for them")
     given = [images] if isinstance(images, str | Path) else list(images)
     files: dict[Path, None] = {}
     for one in given:
         path = Path(one).expanduser().absolute()
+        if path == out:
+            raise InputError(
+                f"The results would go into the folder of the images, {out}", "a folder of their own", f"Choose {out / 'labels'}"
+            )
         if path.is_dir() and path.suffix.lower() != ".zarr":
-            found = [each for each in list_images(path) if out not in each.parents]  # results are no input
+            found = list_images(path)
+            if path in out.parents:  # results are no input
+                found = [each for each in found if out not in each.parents]
             files.update(dict.fromkeys(found))
         else:
             files[path] = None
@@ -181,18 +192,21 @@ def _files(images: str | Path | Sequence[str | Path], out: Path) -> list[Path]:
     return list(files)
 
 
-def _names(files: Sequence[Path]) -> dict[Path, str]:
-    """Name the results of each file: after it, with its folders and extension as far as two would be called the same."""
-    stems: dict[str, list[Path]] = {}
-    for path in files:
-        stems.setdefault(_stem(path).casefold(), []).append(path)
+def _names(files: Sequence[Path], known: Mapping[str, Mapping[str, Any]]) -> dict[Path, str]:
+    """Name the results of each file after it, with a digest of its place where that name is another file's.
+
+    Files of earlier runs in this folder keep their names, whatever comes later.
+    """
+    own = {source: str(row["labels"]).rpartition("_labels")[0] for source, row in known.items() if row.get("labels")}
+    taken = Counter(
+        [_stem(path).casefold() for path in files if str(path) not in own] + [name.casefold() for name in own.values()]
+    )
     names = {}
-    for alike in stems.values():
-        for path in alike:
-            if len(alike) == 1:
-                names[path] = _stem(path)
-            else:  # a digest of the place stays the same when other files come or go
-                names[path] = f"{path.name.replace('.', '_')}-{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    for path in files:
+        plain = own.get(str(path), _stem(path))
+        digest = hashlib.sha256(str(path).encode()).hexdigest()[:8]  # stays the same when other files come or go
+        single = str(path) in own or taken[plain.casefold()] == 1
+        names[path] = plain if single else f"{path.name.replace('.', '_')}-{digest}"
     return names
 
 
@@ -226,12 +240,10 @@ def _named(job: Job[dict[str, Any]], path: Path, number: int, total: int) -> Job
 
 
 def _one_steps(probe: Probe, path: Path, out: Path, name: str, config: _Options) -> Job[dict[str, Any]]:
-    image = read(path)
-    planes = image.planes(channel=config.channel, level=config.level)
-    signature = probe.fitted.signature
-    extract = extract_steps(
-        planes, backbone=str(signature["backbone"]), stride=int(signature["stride"]), memory_gb=config.memory_gb
-    )
+    planes = read(path).planes(channel=config.channel, level=config.level)
+    if not any(np.isfinite(planes.plane(index)).any() for index in range(len(planes))):  # nearly always the first plane says so
+        raise InputError(f"{path.name} holds no finite pixel", "an image", "Check the file")
+    extract = extract_steps(planes, memory_gb=config.memory_gb, **_extraction(probe.fitted.signature))
     features: FeatureMap = yield from part_of(extract, start=0, span=60, total=100)
     labels = out / f"{name}_labels{config.ending}"
     written = write_steps(
@@ -254,6 +266,13 @@ def _one_steps(probe: Probe, path: Path, out: Path, name: str, config: _Options)
         row[f"class_{value}_percent"] = round(100 * n / (count * rows * cols), 4)
         row[f"class_{value}_area"] = float(f"{n * area:.8g}")
     return row
+
+
+def _extraction(signature: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the options that make features as those a probe was trained on."""
+    backbone, revision = str(signature["backbone"]), str(signature["revision"])
+    how = {"backbone": backbone, "stride": int(signature["stride"]), **options_of(backbone, revision).given()}
+    return {**how, "colours": "neighbours"} if NEIGHBOURS in revision else how
 
 
 def _probabilities_steps(probe: Probe, features: FeatureMap, planes: Planes, path: Path) -> Job[Path]:

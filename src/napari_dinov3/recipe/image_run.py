@@ -44,16 +44,29 @@ class ImageRun:
         Cross-validated.
     model : ImageClassifier
         Trained on all of them.
+    within_file : tuple of str
+        Classes with a single file, of which blocks of neighbouring planes were held out.
     """
 
     vectors: ImageVectors = field(repr=False)
     result: ImageClassification
     model: ImageClassifier = field(repr=False)
+    within_file: tuple[str, ...] = ()
+
+    def caution(self) -> str:
+        """Say what the figures do not tell; empty where all is well."""
+        if not self.within_file:
+            return ""
+        return (
+            f"All planes of {', '.join(self.within_file)} are of one file: blocks of its neighbouring planes were held out. "
+            "Images of another specimen may do worse."
+        )
 
     def to_markdown(self) -> str:
         """Write the report, with the files that could not be read."""
         failed = [f"- {path}: {text}" for path, text in self.vectors.failed.items()]
-        return "\n\n".join([self.result.to_markdown(), *(["Not read:\n\n" + "\n".join(failed)] if failed else [])])
+        more = [self.caution(), *(["Not read:\n\n" + "\n".join(failed)] if failed else [])]
+        return "\n\n".join([self.result.to_markdown(), *filter(None, more)])
 
     def mistakes(self) -> tuple[npt.NDArray[np.uint8], list[str]]:
         """Give small pictures of the surest mistakes, and what each shows: name, true and predicted class."""
@@ -198,7 +211,10 @@ def classify_images_steps(
     how = VectorConfig(backbone, stride, size, pooling, colour, channel)
     vectors = yield from part_of(embed_images_steps(known, how), start=0, span=90, total=100)
     like = ImageClassifier(C=C, class_weight=class_weight, scaling=scaling)
-    return (yield from part_of(_train_steps(vectors, like, folds, rng), start=90, span=10, total=100))
+    images, within = _blocks_of_single_files(vectors.images, folds)
+    job = _train_steps(replace(vectors, images=images), like, folds, rng)
+    run = yield from part_of(job, start=90, span=10, total=100)
+    return replace(run, within_file=within)
 
 
 def classify_planes_steps(
@@ -266,6 +282,22 @@ def plane_groups(labels: Mapping[int, str], folds: int) -> dict[int, str]:
         for number, block in enumerate(np.array_split(mine, min(folds, len(mine)))):
             groups |= {int(plane): f"{label} {number}" for plane in block}
     return groups
+
+
+def _blocks_of_single_files(images: Sequence[LabelledImage], folds: int) -> tuple[tuple[LabelledImage, ...], tuple[str, ...]]:
+    """Hold out blocks of neighbouring planes of each class that has planes of one file only, and name these classes."""
+    within: list[str] = []
+    grouped = list(images)
+    for label in dict.fromkeys(image.label for image in images):
+        mine = {at: image for at, image in enumerate(images) if image.label == label}
+        groups = {image.group or str(image.path) for image in mine.values()}
+        planes = {image.plane: at for at, image in mine.items() if image.plane is not None}
+        if len(planes) < 2 or groups != {str(image.path) for image in mine.values()} or len(groups) > 1:
+            continue  # a group that somebody named is left as it is
+        within.append(label)
+        for plane, group in plane_groups(dict.fromkeys(planes, label), folds).items():
+            grouped[planes[plane]] = replace(grouped[planes[plane]], group=group)
+    return tuple(grouped), tuple(within)
 
 
 def predict_images(model: str | Path | ImageClassifier, images: str | Path | Sequence[str | Path]) -> ImagePredictions:

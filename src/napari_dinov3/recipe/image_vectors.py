@@ -7,8 +7,9 @@ that cannot be read is named and left out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -129,19 +130,23 @@ def embed_images_steps(images: Sequence[LabelledImage], config: VectorConfig | N
     """
     config = config or VectorConfig()
     failed: dict[str, str] = {}
-    opened: list[tuple[LabelledImage, Planes]] = []
+    chosen: list[LabelledImage] = []
+    colours: list[bool] = []
     for number, image in enumerate(images):
         yield Progress(number, 10 * len(images), f"opening {image.name}")
         try:
-            planes = read(image.path).planes(channel=config.channel)
-            chosen = range(len(planes)) if image.plane is None else [_checked(image.plane, planes)]
+            planes = read(image.path).planes(channel=config.channel)  # let go of again: thousands cannot be open at once
+            wanted = range(len(planes)) if image.plane is None else [_checked(image.plane, planes)]
             flat = planes.is_2d and image.plane is None
-            opened += [(image if flat else replace(image, plane=plane), planes) for plane in chosen]
+            chosen += [image if flat else replace(image, plane=plane) for plane in wanted]
+            colours.append(planes.rgb)
         except MissingDependencyError:
             raise
         except (InputError, OSError, ValueError) as error:
             failed[str(image.path)] = _reason(error)
-    job = embed_planes_steps(opened, config, failed=failed, skip_bad=True)
+    reopened = _Reopened(config.channel)
+    pairs = [(image, partial(reopened, image.path)) for image in chosen]
+    job = _embed_steps(pairs, config, colours, failed, skip_bad=True)
     while True:
         try:
             event = next(job)
@@ -151,14 +156,22 @@ def embed_images_steps(images: Sequence[LabelledImage], config: VectorConfig | N
         yield Progress(_TICKS + round(9 * _TICKS * event.fraction), 10 * _TICKS, event.message)
 
 
-def embed_planes_steps(
-    opened: Sequence[tuple[LabelledImage, Planes]],
-    config: VectorConfig,
-    *,
-    failed: Mapping[str, str] | None = None,
-    skip_bad: bool = False,
-) -> Job[ImageVectors]:
-    """Embed planes of images that are open: of files, or of one stack whose planes have classes.
+class _Reopened:
+    """Open a file, keeping the last one for its other planes."""
+
+    def __init__(self, channel: int | None) -> None:
+        self._channel = channel
+        self._last: tuple[Path, Planes] | None = None
+
+    def __call__(self, path: Path) -> Planes:
+        if self._last is None or self._last[0] != path:
+            self._last = None  # closes it before the next is opened
+            self._last = path, read(path).planes(channel=self._channel)
+        return self._last[1]
+
+
+def embed_planes_steps(opened: Sequence[tuple[LabelledImage, Planes]], config: VectorConfig) -> Job[ImageVectors]:
+    """Embed planes of images that are open, such as those of one stack whose planes have classes.
 
     Parameters
     ----------
@@ -166,23 +179,36 @@ def embed_planes_steps(
         Each with the plane that is meant (0 where it says none).
     config : VectorConfig
         How.
-    failed : mapping, optional
-        Files that were not opened.
-    skip_bad : bool
-        Name a plane that cannot be read and go on, instead of ending there.
     """
-    problems = dict(failed or {})
-    if not opened:
+    pairs = [(image, partial(_same, planes)) for image, planes in opened]
+    return (yield from _embed_steps(pairs, config, [planes.rgb for _, planes in opened], {}, skip_bad=False))
+
+
+def _same(planes: Planes) -> Planes:
+    return planes
+
+
+def _embed_steps(
+    pairs: Sequence[tuple[LabelledImage, Callable[[], Planes]]],
+    config: VectorConfig,
+    colours: Sequence[bool],
+    failed: Mapping[str, str],
+    *,
+    skip_bad: bool,
+) -> Job[ImageVectors]:
+    """Embed one plane after the other; name one that cannot be read and go on, or end there."""
+    problems = dict(failed)
+    if not pairs:
         raise InputError(
             f"None of {len(problems)} images could be read; {_first(problems)}", "images that can be opened", "Check the files"
         )
-    rgb = config.colour == "rgb" or (config.colour == "auto" and all(planes.rgb for _, planes in opened))
+    rgb = config.colour == "rgb" or (config.colour == "auto" and all(colours))
     model = _model(config)
     vectors, kept, thumbnails, pooling = [], [], [], config.pooling
-    for number, (image, planes) in enumerate(opened):
-        yield Progress(number, len(opened), f"embedding {image.name}, {number + 1} of {len(opened)}")
+    for number, (image, planes_of) in enumerate(pairs):
+        yield Progress(number, len(pairs), f"embedding {image.name}, {number + 1} of {len(pairs)}")
         try:
-            picture = fit_side(coloured(planes.plane(image.plane or 0), rgb=rgb), config.size)
+            picture = fit_side(coloured(planes_of().plane(image.plane or 0), rgb=rgb), config.size)
             if not np.isfinite(picture).any():
                 raise InputError(f"{image.name} holds no finite pixel", "an image", "Check the file")
             features = collect(
