@@ -48,6 +48,8 @@ class BackboneScore:
         Of all folds together.
     problem : str
         Why there is nothing; empty where all went well.
+    told : str
+        What was held out, and what to beware of.
     """
 
     backbone: str
@@ -58,6 +60,7 @@ class BackboneScore:
     probe_seconds: float = NAN
     report: Report | None = field(default=None, repr=False)
     problem: str = ""
+    told: str = ""
 
     def mean(self, measure: str = "f1") -> float:
         """Give the mean over folds; NaN where it failed."""
@@ -84,7 +87,7 @@ class BackboneComparison:
     planes : tuple of int
         Planes that were used.
     folds : int
-        Blocks of planes that were held out in turn.
+        Blocks of planes, or parts of a single one, that were held out in turn.
     """
 
     scores: tuple[BackboneScore, ...]
@@ -130,9 +133,7 @@ class BackboneComparison:
 
     def summary(self) -> str:
         """Say what was compared on what."""
-        return (
-            f"{len(self.planes)} labelled planes in {self.folds} folds of neighbours; mean and standard deviation over the folds."
-        )
+        return f"{self.best.told} Mean and standard deviation over the folds."
 
 
 def compare_backbones(image: Any, labels: Scribbles, **options: Any) -> BackboneComparison:
@@ -143,7 +144,7 @@ def compare_backbones(image: Any, labels: Scribbles, **options: Any) -> Backbone
     image : array-like, Planes or opened file
         Anything :func:`napari_dinov3.as_planes` accepts.
     labels : (planes, H, W) array-like or mapping
-        Scribbles or dense labels of at least two planes.
+        Scribbles or dense labels, best of two planes or more, see :func:`~napari_dinov3.evaluate.cross_validate`.
     **options
         Of :func:`compare_backbones_steps`.
 
@@ -192,8 +193,7 @@ def compare_backbones_steps(
     Raises
     ------
     InputError
-        If nothing is to be compared, a name is unknown, fewer than two planes or only one class are labelled, or every backbone
-        failed.
+        If nothing is to be compared, a name is unknown, nothing or only one class is labelled, or every backbone failed.
     """
     chosen = [(choose_backbone(name)[0], stride) for name in dict.fromkeys(backbones) for stride in dict.fromkeys(strides)]
     chosen = [(name, stride) for name, stride in chosen if stride is None or stride in backbone_facts(name).strides]
@@ -207,7 +207,7 @@ def compare_backbones_steps(
     if all(score.problem for score in scores):
         raise InputError(f"No backbone could be used: {scores[0].problem}", "at least one", "Choose another backbone")
     scores.sort(key=lambda score: -np.nan_to_num(score.mean("f1"), nan=-1.0))
-    return BackboneComparison(tuple(scores), numbers, min(folds, len(numbers)))
+    return BackboneComparison(tuple(scores), numbers, len(scores[0].values["f1"]))
 
 
 def labelled_part(
@@ -228,12 +228,8 @@ def labelled_part(
     count, *shape = whole.shape
     stack = labels if hasattr(labels, "shape") or isinstance(labels, dict) else np.asarray(labels)
     painted = [one.plane for one in labelled_planes(stack, planes=count, shape=(shape[0], shape[1]))]
-    if len(painted) < 2:
-        raise InputError(
-            f"{len(painted)} plane{'s' * (len(painted) != 1)} of {whole.name!r} with labels",
-            "two or more, to train on one and test on the other",
-            "Label another plane, far from this one",
-        )
+    if not painted:
+        raise InputError(f"No plane of {whole.name!r} with labels", "one or more, better two", "Label some pixels of each class")
     picks = np.unique(np.linspace(0, len(painted) - 1, min(max_planes, len(painted))).round().astype(int))
     numbers = tuple(painted[at] for at in picks)
     images = np.stack([whole.plane(number) for number in numbers])
@@ -259,13 +255,22 @@ def _one_backbone_steps(
         extract = extract_steps(planes, backbone=backbone, stride=stride, memory_gb=memory_gb)
         features: FeatureMap = yield from part_of(extract, start=0, span=50, total=100)
     except (InputError, RuntimeError, MemoryError) as error:  # torch says RuntimeError where its memory ends
-        return [BackboneScore(backbone, head, problem=str(error).splitlines()[0]) for head in heads]
+        return [BackboneScore(backbone, head, problem=_first_line(error)) for head in heads]
     seconds = (time.perf_counter() - begun) / len(planes)
     scores = []
     for number, head in enumerate(heads):
         run = cross_validate_steps(features, labels, probe=Probe(head=head), folds=folds)
-        found = yield from part_of(run, start=50 + 50 * number // len(heads), span=50 // len(heads), total=100)
+        try:
+            found = yield from part_of(run, start=50 + 50 * number // len(heads), span=50 // len(heads), total=100)
+        except (RuntimeError, MemoryError) as error:
+            scores.append(BackboneScore(features.backbone, head, problem=_first_line(error)))
+            continue
         values = {name: found.values(name) for name in MEASURES}
         each = found.seconds / len(found.folds)
-        scores.append(BackboneScore(features.backbone, head, features.stride, values, seconds, each, found.report))
+        told = found.summary()
+        scores.append(BackboneScore(features.backbone, head, features.stride, values, seconds, each, found.report, told=told))
     return scores
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

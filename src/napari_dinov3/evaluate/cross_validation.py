@@ -1,7 +1,8 @@
 """How well a probe does on planes it has not seen: train on the labels of some planes, test on those of others, in turn.
 
 Whole planes are held out, in blocks of neighbours (:mod:`~napari_dinov3.evaluate.folds`): pixels of one plane, and planes
-beside each other, are so alike that a test on them would praise any probe.
+beside each other, are so alike that a test on them would praise any probe. Where a single plane is labelled, rectangles of it
+are held out, with a gap around them, and the result says that another plane may do worse.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_dinov3.errors import InputError
-from napari_dinov3.evaluate.folds import block_folds
+from napari_dinov3.evaluate.folds import block_folds, spatial_folds
 from napari_dinov3.evaluate.metrics import Report, evaluate_labels
 from napari_dinov3.evaluate.tables import rows_to_csv, rows_to_markdown
 from napari_dinov3.features.feature_map import FeatureMap
@@ -26,6 +27,8 @@ from napari_dinov3.segment.probe import Probe
 from napari_dinov3.segment.scribbles import PlaneLabels, Scribbles, labelled_planes, pair_up
 
 MEASURES = ("accuracy", "f1", "iou")
+_Place = tuple[int, int]
+_GAP = 1 / 32  # of the shorter side; at least two patches
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,11 +43,14 @@ class Fold:
         Of their labelled pixels.
     seconds : float
         To train and label.
+    unseen : tuple of int
+        Classes that are labelled in what was held out alone, and could not be learned.
     """
 
-    held_out: tuple[tuple[int, int], ...]
+    held_out: tuple[_Place, ...]
     report: Report
     seconds: float
+    unseen: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,9 +61,28 @@ class CrossValidation:
     ----------
     folds : tuple of Fold
         In the order of the planes.
+    within_plane : bool
+        Whether parts of a single plane were held out, not planes.
     """
 
     folds: tuple[Fold, ...]
+    within_plane: bool = False
+
+    def summary(self) -> str:
+        """Say what was held out, and what to beware of."""
+        count = len(self.folds)
+        planes = len({place for fold in self.folds for place in fold.held_out})
+        texts = [
+            f"One labelled plane in {count} rectangles with a gap around each: what another plane would give may be less."
+            if self.within_plane
+            else f"{planes} labelled planes in {count} folds of neighbours."
+        ]
+        texts += [
+            f"Class {', '.join(map(str, fold.unseen))} is labelled in fold {number} alone, which therefore could not find it."
+            for number, fold in enumerate(self.folds, start=1)
+            if fold.unseen
+        ]
+        return " ".join(texts)
 
     @property
     def report(self) -> Report:
@@ -101,7 +126,7 @@ class CrossValidation:
 
     def to_markdown(self) -> str:
         """Write the table of the folds, then that of the classes over all folds."""
-        return f"{rows_to_markdown(self.as_rows())}\n\n{self.report.to_markdown()}"
+        return f"{rows_to_markdown(self.as_rows())}\n\n{self.report.to_markdown()}\n\n{self.summary()}"
 
 
 def cross_validate(features: FeatureMap | Sequence[FeatureMap], labels: Scribbles, **options: Any) -> CrossValidation:
@@ -112,7 +137,7 @@ def cross_validate(features: FeatureMap | Sequence[FeatureMap], labels: Scribble
     features : FeatureMap or list of FeatureMap
         One map, or several that were made the same way.
     labels : array-like or mapping, or a list of them
-        Scribbles or dense labels, as for :meth:`napari_dinov3.Probe.fit`; at least two planes with labels.
+        Scribbles or dense labels, as for :meth:`napari_dinov3.Probe.fit`, best of two planes or more.
     **options
         Of :func:`cross_validate_steps`.
 
@@ -145,7 +170,7 @@ def cross_validate_steps(
     probe : Probe, optional
         Whose head and options are used; it is not changed. ``Probe()`` by default.
     folds : int
-        Blocks of neighbouring planes; as many as there are labelled planes, where these are fewer.
+        Blocks of neighbouring planes, as many as there are labelled planes where these are fewer; or parts of a single plane.
     reference : as `labels`, optional
         Labels to test on, where these are other (dense) than those to train on (scribbles).
 
@@ -157,7 +182,7 @@ def cross_validate_steps(
     Raises
     ------
     InputError
-        If fewer than two planes, or only one class, are labelled.
+        If nothing, or only one class, is labelled, or a part of a single plane cannot be held out.
     """
     pairs = pair_up(features, labels)
     tests = pairs if reference is None else pair_up(features, reference)
@@ -165,31 +190,75 @@ def cross_validate_steps(
     truth = known if reference is None else _by_plane(tests)
     places = list(known)
     classes = {int(value) for one in known.values() for value in np.unique(one.labels)}
-    if len(places) < 2:
-        raise InputError(
-            f"{len(places)} plane{'s' * (len(places) != 1)} with labels",
-            "two or more, to train on one and test on the other",
-            "Label another plane, far from this one",
-        )
+    if not places:
+        raise InputError("0 planes with labels", "one or more, better two", "Label some pixels of each class")
     if len(classes) < 2:
         raise InputError(
             f"One class only: {min(classes)}",
             "two classes or more",
             "Label a second class; or pass a mask as bool, where 0 is the background",
         )
-    blocks = block_folds(len(places), folds)
+    maps = [features for features, _ in pairs]
+    turns = _plane_turns(known, truth, folds) if len(places) > 1 else _part_turns(known, truth, folds, maps[places[0][0]])
     done = []
-    for number, block in enumerate(blocks):
+    for number, (training, tests_of) in enumerate(turns):
+        fold = _fold_steps(maps, training, tests_of, probe or Probe())
+        done.append((yield from part_of(fold, start=100 * number, span=100, total=100 * len(turns))))
+    return CrossValidation(tuple(done), within_plane=len(places) == 1)
+
+
+_Labels = dict[_Place, PlaneLabels]
+
+
+def _plane_turns(known: _Labels, truth: _Labels, folds: int) -> list[tuple[_Labels, _Labels]]:
+    """Give what each fold is trained and tested on, planes held out in blocks."""
+    turns = []
+    places = list(known)
+    for block in block_folds(len(places), folds):
         held = [places[at] for at in block]
-        fold = _fold_steps(pairs, known, truth, held, probe or Probe())
-        done.append((yield from part_of(fold, start=100 * number, span=100, total=100 * len(blocks))))
-    return CrossValidation(tuple(done))
+        if not any(place in truth for place in held):
+            raise InputError(
+                f"No reference labels on the planes {', '.join(str(plane) for _, plane in held)}",
+                "reference labels on the planes that have labels to train on",
+                "Label the same planes in both",
+            )
+        kept = {place: one for place, one in known.items() if place not in held}
+        turns.append((kept, {place: truth[place] for place in held if place in truth}))
+    return turns
 
 
-_Place = tuple[int, int]
+def _part_turns(known: _Labels, truth: _Labels, folds: int, features: FeatureMap) -> list[tuple[_Labels, _Labels]]:
+    """Give what each fold is trained and tested on, rectangles of one plane held out with a gap around them."""
+    (place, painted), *_ = known.items()
+    tested = truth.get(place)
+    if tested is None:
+        raise InputError(f"No reference labels on plane {place[1]}", "reference labels where there are labels", "Label it")
+    gap = max(2 * features.stride, _GAP * min(features.image_shape))
+    turns = []
+    for held, kept in spatial_folds(painted.rows, painted.cols, folds, gap=gap):
+        test = held if tested is painted else _within(tested, painted, held)
+        if len(np.unique(painted.labels[kept])) < 2 or not test.any():
+            raise InputError(
+                f"Without one of {folds} parts of plane {place[1]} a single class is left to learn from",
+                "labels of each class at several places of the plane, or on two planes or more",
+                "Label each class far from where it is labelled now, or on another plane",
+            )
+        turns.append(({place: _some(painted, kept)}, {place: _some(tested, test)}))
+    return turns
 
 
-def _by_plane(pairs: Sequence[tuple[FeatureMap, Scribbles]]) -> dict[_Place, PlaneLabels]:
+def _some(one: PlaneLabels, chosen: npt.NDArray[np.bool_]) -> PlaneLabels:
+    return replace(one, rows=one.rows[chosen], cols=one.cols[chosen], labels=one.labels[chosen])
+
+
+def _within(tested: PlaneLabels, painted: PlaneLabels, held: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Choose the reference pixels in the rectangle of the held-out ones."""
+    rows, cols = painted.rows[held], painted.cols[held]
+    inside = (tested.rows >= rows.min()) & (tested.rows <= rows.max()) & (tested.cols >= cols.min()) & (tested.cols <= cols.max())
+    return np.asarray(inside)
+
+
+def _by_plane(pairs: Sequence[tuple[FeatureMap, Scribbles]]) -> _Labels:
     return {
         (number, one.plane): one
         for number, (features, labels) in enumerate(pairs)
@@ -197,43 +266,28 @@ def _by_plane(pairs: Sequence[tuple[FeatureMap, Scribbles]]) -> dict[_Place, Pla
     }
 
 
-def _fold_steps(
-    pairs: Sequence[tuple[FeatureMap, Scribbles]],
-    known: dict[_Place, PlaneLabels],
-    truth: dict[_Place, PlaneLabels],
-    held: Sequence[_Place],
-    like: Probe,
-) -> Job[Fold]:
+def _fold_steps(maps: Sequence[FeatureMap], training: _Labels, tests: _Labels, like: Probe) -> Job[Fold]:
     begun = time.perf_counter()
     probe = copy.deepcopy(like)
-    maps = [features for features, _ in pairs]
-    kept = [place for place in known if place not in held]
-    training = [
-        {plane: _image(known[at, plane], maps[at].image_shape) for at, plane in kept if at == number}
+    whole = all(len(one.rows) == np.prod(maps[at].image_shape) for (at, _), one in training.items())
+    shift = 0 if whole else int(any((one.labels == 0).any() for one in training.values()))  # in a part of a mask 0 is a class
+    painted = [
+        {plane: _image(one, maps[at].image_shape, shift) for (at, plane), one in training.items() if at == number}
         for number in range(len(maps))
     ]
-    yield from part_of(probe.fit_steps(maps, training), start=0, span=50, total=100)
+    classes = {int(value) for one in training.values() for value in np.unique(one.labels)}
+    unseen = {int(value) for one in tests.values() for value in np.unique(one.labels)} - classes
+    yield from part_of(probe.fit_steps(maps, painted), start=0, span=50, total=100)
     reports = []
-    for done, (number, plane) in enumerate(place for place in held if place in truth):
-        yield Progress(50 + 50 * done // len(held), 100, f"testing on plane {plane}")
-        one = truth[number, plane]
-        found = probe.predict_plane(maps[number], plane)[one.rows, one.cols]
+    for done, ((number, plane), one) in enumerate(tests.items()):
+        yield Progress(50 + 50 * done // len(tests), 100, f"testing on plane {plane}")
+        found = probe.predict_plane(maps[number], plane)[one.rows, one.cols].astype(np.int64) - shift
         reports.append(evaluate_labels(found, one.labels, ignore_label=None))
-    if not reports:
-        raise InputError(
-            f"No reference labels on the planes {', '.join(str(plane) for _, plane in held)}",
-            "reference labels on the planes that have labels to train on",
-            "Label the same planes in both",
-        )
-    return Fold(tuple(held), reduce(Report.__add__, reports), time.perf_counter() - begun)
+    return Fold(tuple(tests), reduce(Report.__add__, reports), time.perf_counter() - begun, tuple(sorted(unseen)))
 
 
-def _image(one: PlaneLabels, shape: tuple[int, int]) -> npt.NDArray[Any]:
-    """Write labelled pixels as the image they came from; a dense mask, which has a class 0, as a mask."""
-    if (one.labels == 0).any():
-        mask = np.zeros(shape, bool)
-        mask[one.rows, one.cols] = one.labels > 0
-        return mask
+def _image(one: PlaneLabels, shape: tuple[int, int], shift: int) -> npt.NDArray[Any]:
+    """Write labelled pixels as the image they came from; a whole mask, which has a class 0, as a mask."""
     image = np.zeros(shape, np.int64)
-    image[one.rows, one.cols] = one.labels
-    return image
+    image[one.rows, one.cols] = one.labels + shift
+    return image > 0 if not shift and (one.labels == 0).any() else image

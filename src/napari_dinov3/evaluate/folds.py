@@ -1,4 +1,6 @@
-"""What is held out together: planes of a stack in blocks, images by their group. Never pixels, whose neighbours give them away.
+"""What is held out together: planes of a stack in blocks, images by their group, parts of a single plane with a gap around.
+
+Never single pixels, whose neighbours give them away.
 
 Neighbouring planes of a stack show nearly the same picture, so planes are held out in blocks of neighbours. Images of one
 subject, folder or file are held out together, and classes are spread over the folds as evenly as their groups allow.
@@ -13,6 +15,7 @@ import numpy.typing as npt
 
 from napari_dinov3.errors import InputError
 
+Mask = npt.NDArray[np.bool_]
 Folds = list[npt.NDArray[np.intp]]
 """Indices of what each fold holds out; every index is in one fold."""
 
@@ -37,6 +40,49 @@ def block_folds(count: int, folds: int) -> Folds:
     if count < 2:
         raise InputError(f"{count} to be divided", "two or more", "Label more")
     return [np.asarray(block) for block in np.array_split(np.arange(count), min(folds, count))]
+
+
+def spatial_folds(rows: npt.NDArray[np.intp], cols: npt.NDArray[np.intp], folds: int, *, gap: float) -> list[tuple[Mask, Mask]]:
+    """Cut labelled pixels of one plane into rectangles with about as many each, and leave a gap around what is held out.
+
+    Parameters
+    ----------
+    rows, cols : (n,) int
+        Of the pixels.
+    folds : int
+        Rectangles.
+    gap : float
+        Pixels nearer than this to the bounding box of a held-out rectangle are not trained on in its turn.
+
+    Returns
+    -------
+    folds : list of (held, kept)
+        (n,) bool each: pixels to test on and pixels to train on.
+
+    Notes
+    -----
+    Each cut goes across the longer side of what it cuts, as in a k-d tree.
+    """
+    if folds < 2:
+        raise InputError(f"{folds} fold", "two folds or more", "Choose for example 5")
+    pixels = np.stack([rows, cols], axis=1)
+    turns = []
+    for part in _cut(np.arange(len(pixels)), pixels, folds):
+        held = np.zeros(len(pixels), bool)
+        held[part] = True
+        low, high = pixels[part].min(axis=0), pixels[part].max(axis=0)
+        away = np.maximum(np.maximum(low - pixels, pixels - high), 0).max(axis=1)
+        turns.append((held, away >= max(gap, 1)))
+    return turns
+
+
+def _cut(part: npt.NDArray[np.intp], pixels: npt.NDArray[np.intp], count: int) -> list[npt.NDArray[np.intp]]:
+    if count == 1 or len(part) < 2:
+        return [part] if len(part) else []
+    axis = int(np.argmax(np.ptp(pixels[part], axis=0)))
+    along = pixels[part, axis]
+    first = along < np.partition(along, len(part) * (count // 2) // count)[len(part) * (count // 2) // count]
+    return [*_cut(part[first], pixels, count // 2), *_cut(part[~first], pixels, count - count // 2)]
 
 
 def grouped_folds(labels: Sequence[Hashable], groups: Sequence[Hashable], folds: int, *, rng: int = 0) -> Folds:

@@ -97,7 +97,7 @@ def transfer(datasets: Mapping[str, tuple[Any, Scribbles]], **options: Any) -> T
     Parameters
     ----------
     datasets : mapping
-        ``{name: (image, labels)}``, labels as for :meth:`napari_dinov3.Probe.fit` on at least two planes of each.
+        ``{name: (image, labels)}``, labels as for :meth:`napari_dinov3.Probe.fit`, best on two planes or more of each.
     **options
         Of :func:`transfer_steps`.
 
@@ -143,7 +143,7 @@ def transfer_steps(
     Raises
     ------
     InputError
-        For fewer than two sets, or one with fewer than two labelled planes or classes; the message names it.
+        For fewer than two sets, or one without labels or with a single class; the message names it.
     """
     if len(datasets) < 2:
         raise InputError(f"{len(datasets)} data set", "two or more", "Give another set to test on")
