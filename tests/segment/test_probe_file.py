@@ -26,7 +26,8 @@ def fitted(head="kernel"):
 
 def rewritten(path: Path, **changes) -> Path:
     """Write a probe file with some arrays or header entries exchanged; None drops one."""
-    probe, _ = fitted(changes.pop("head", "kernel"))
+    head = changes.get("head", "kernel")
+    probe, _ = fitted(head if isinstance(head, str) else "kernel")
     with np.load(probe.save(path)) as archive:
         arrays = dict(archive)
     header = json.loads(str(arrays["header"]))
@@ -61,6 +62,8 @@ def test_an_unchanged_file_loads(tmp_path: Path):
         {"classes": [2, 1]},
         {"classes": [1, 2, 3]},
         {"classes": "many"},
+        {"classes": [1, 2**70]},
+        {"classes": [1, 2.5]},
         {"fallback": True},
         {"signature": {"backbone": "array"}},
         {"settings": {"C": 1.0, "colour": "red"}},
@@ -69,6 +72,14 @@ def test_an_unchanged_file_loads(tmp_path: Path):
         {"settings": {"thresholds": {"1": 7.0}}},
         {"settings": {"refine": "wide"}},
         {"settings": {"device": "abacus"}},
+        {"settings": {"rng": "today"}},
+        {"settings": {"rng": -1}},
+        {"settings": {"landmarks": 2.5}},
+        {"settings": {"refine": float("nan")}},
+        {"settings": {"head": "linear"}},
+        {"signature": {"backbone": ["filter-bank"], "revision": "1", "stride": 2, "dim": 5}},
+        {"signature": {"backbone": "array", "revision": "1", "stride": -2, "dim": 5}},
+        {"head": ["kernel"]},
         {"report": 3},
         {"decision": np.zeros(5, np.float32)},
         {"decision": np.full(1, np.inf, np.float32)},
@@ -81,7 +92,7 @@ def test_an_unchanged_file_loads(tmp_path: Path):
         {"head__weights": np.zeros((3, 2), np.float32)},
         {"head__gamma": np.array("wide")},
     ],
-    ids=lambda changes: "-".join(changes),
+    ids=str,
 )
 def test_wrong_content_is_refused(changes, tmp_path: Path):
     with pytest.raises(FileFormatError):

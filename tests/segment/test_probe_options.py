@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -217,3 +218,19 @@ def test_wrong_options_of_a_recipe_are_named():
     for options in ({"thresholds": {"two": 0.3}}, {"C": "best"}, {"class_weight": [[1]]}):
         with pytest.raises(InputError, match=next(iter(options))):
             ProbeConfig.from_options(options)
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path: Path):
+    features, truth = noisy_map()
+    options = {
+        "C": np.float32(3),
+        "smooth_z": np.float32(0.5),
+        "landmarks": np.int64(20),
+        "median": np.uint8(3),
+        "rng": np.int32(4),
+    }
+    probe = Probe(**options).fit(features, strokes(truth))
+    assert probe.report == {"C": 3.0}  # and not cross-validated
+    loaded = Probe.load(probe.save(tmp_path / "probe.npz"))
+    assert loaded.settings == probe.settings and loaded.settings["rng"] == 4
+    np.testing.assert_array_equal(loaded.predict(features), probe.predict(features))

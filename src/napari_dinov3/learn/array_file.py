@@ -6,8 +6,10 @@ A file is written beside its place and renamed, so a crash leaves the old one. W
 from __future__ import annotations
 
 import json
+import math
 import os
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,16 @@ import numpy.typing as npt
 from napari_dinov3.errors import FileFormatError, InputError
 
 _LARGEST = 1 << 30  # bytes unpacked; samples of 20,000 x 4,096 numbers stay under it
+_DAMAGE = (  # all that zipfile, zlib, numpy and json raise on content they do not understand
+    zipfile.BadZipFile,
+    zlib.error,
+    KeyError,
+    ValueError,
+    EOFError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +116,9 @@ def read_arrays(path: Path, kind: FileKind) -> tuple[dict[str, Any], dict[str, n
         with zipfile.ZipFile(path) as archive:
             if sum(member.file_size for member in archive.infolist()) > _LARGEST:
                 raise kind.unusable(path, f"it unpacks to more than {_LARGEST >> 20} MiB")
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+            arrays = {member.filename.removesuffix(".npy"): _read_member(archive, member) for member in archive.infolist()}
         header = json.loads(str(arrays.pop("header")))
-    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, OSError) as error:
+    except _DAMAGE as error:
         if isinstance(error, FileNotFoundError | FileFormatError | PermissionError | IsADirectoryError):
             raise
         raise kind.unusable(path, f"it cannot be read ({error})") from error
@@ -120,6 +131,24 @@ def read_arrays(path: Path, kind: FileKind) -> tuple[dict[str, Any], dict[str, n
             "Open it with the version of napari-dinov3 that wrote it, or a newer one",
         )
     return header, arrays
+
+
+def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> npt.NDArray[Any]:
+    """Read one array, having seen that it is as large as it says: numpy makes room for whatever its first bytes claim."""
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        if version not in ((1, 0), (2, 0)):
+            raise ValueError(f"{member.filename} is an array of format {version}")
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read_header(file)
+        size = math.prod(shape) * dtype.itemsize
+        if dtype.kind not in "biufU" or size != member.file_size - file.tell():
+            raise ValueError(f"{member.filename} says it holds {dtype} of shape {shape}, which is not what is in it")
+    with archive.open(member) as file:
+        array: npt.NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+        if file.read(1):  # reading to the end also compares the checksum
+            raise ValueError(f"{member.filename} goes on after its array")
+    return array
 
 
 def floats(array: npt.NDArray[Any], ndim: int) -> npt.NDArray[np.float32]:

@@ -6,6 +6,7 @@ its place and renamed, so a crash leaves the old one. What is read is checked be
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 PROBE = FileKind("napari-dinov3 probe", 2, "probe", "Probe.save()")
 _SIGNATURE = ("backbone", "revision", "stride", "dim")
+_LARGEST_LABEL = 1 << 64
 
 Arrays: TypeAlias = Mapping[str, npt.NDArray[Any]]
 
@@ -78,8 +80,8 @@ def load_probe(path: Path) -> Probe:
 
     header, arrays = read_arrays(path, PROBE)
     try:
-        classes = tuple(int(value) for value in header["classes"])
-        signature = {key: header["signature"][key] for key in _SIGNATURE}
+        classes = _classes(header["classes"])
+        signature = _signature(header["signature"])
         settings = per_class_from_json(header["settings"])
         mean, scale, offset = (floats(arrays[name], 1) for name in ("mean", "scale", "offset"))
         head = None if header["fallback"] else _head(header["head"], arrays, str(settings.get("device", "auto")))
@@ -91,6 +93,20 @@ def load_probe(path: Path) -> Probe:
     except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
         raise PROBE.unusable(path, f"its content does not fit together ({error})") from error
     return probe.restored(fitted)
+
+
+def _classes(values: Any) -> tuple[int, ...]:
+    if not all(isinstance(value, int) and 0 <= value < _LARGEST_LABEL for value in values):
+        raise ValueError(f"label values {values}")
+    return tuple(values)
+
+
+def _signature(given: Mapping[str, Any]) -> dict[str, Any]:
+    signature = {key: given[key] for key in _SIGNATURE}
+    named = isinstance(signature["backbone"], str) and isinstance(signature["revision"], str)
+    if not (named and isinstance(signature["dim"], int) and 0 < float(signature["stride"]) < math.inf):
+        raise ValueError(f"features {signature}")
+    return signature
 
 
 def _head(name: str, arrays: Arrays, device: str) -> Head:

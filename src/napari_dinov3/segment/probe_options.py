@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
+from numbers import Integral, Real
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -20,6 +21,16 @@ PerClass: TypeAlias = Mapping[int, float] | Iterable[tuple[int, float]]
 
 DEFAULT_C = {"linear": 1.0, "kernel": 10.0}
 MOST_MEDIAN = 51
+_KINDS: dict[str, type[int] | type[float]] = {
+    "C": float,
+    "landmarks": int,
+    "max_samples": int,
+    "smooth_z": float,
+    "refine": float,
+    "median": int,
+    "epochs": int,
+    "rng": int,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,11 +64,13 @@ class ProbeOptions:
         if self.thresholds is not None:
             chosen = _per_class("thresholds", self.thresholds, "probabilities between 0 and 1, such as {2: 0.3}", most=1.0)
             object.__setattr__(self, "thresholds", chosen or None)
+        for name, kind in _KINDS.items():
+            value = getattr(self, name)
+            if not (name == "C" and value == "cv") and not isinstance(value, np.random.Generator):
+                object.__setattr__(self, name, _number(name, value, kind))
         self._check_numbers()
 
     def _check_numbers(self) -> None:
-        if isinstance(self.C, str) and self.C != "cv":
-            raise InputError(f"C={self.C!r}", "a number above 0, or 'cv'", "Choose one of these")
         if self.C == "cv" and self.head not in DEFAULT_C:
             raise InputError(
                 f"C='cv' for head={self.head!r}, which has no C",
@@ -96,6 +109,17 @@ def per_class_from_json(settings: dict[str, Any]) -> dict[str, Any]:
         name: {int(key): float(number) for key, number in value.items()} if isinstance(value, dict) else value
         for name, value in settings.items()
     }
+
+
+def _number(name: str, value: Any, kind: type[int] | type[float]) -> float:
+    """Read a number, one of numpy too, as Python's own, which JSON knows."""
+    fits = isinstance(value, Integral if kind is int else Real)
+    if not fits or (name == "rng" and value < 0):
+        expected = {"C": "a number above 0, or 'cv'", "rng": "a whole number from 0 on, or a numpy Generator"}
+        raise InputError(
+            f"{name}={value!r}", expected.get(name, "a whole number" if kind is int else "a number"), "Choose one of these"
+        )
+    return kind(value)
 
 
 def _check_one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
