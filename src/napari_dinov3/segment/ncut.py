@@ -29,6 +29,7 @@ _SMALL = 96  # patches up to which the dense solver is as quick
 _WIDTH = {"dense": 4, "sparse": 8, "bits": 8, "streamed": 8}
 _BASIS = 320  # most Lanczos vectors kept before a restart
 _PASSES = 200
+_LOOK = 2  # products from one look at the residuals to the next; a look costs about as much as a product of a small graph
 _FLOOR = 1e-5  # residual that single-precision products reach with certainty
 _RELATIVE_GAP = 0.01
 _LEAST_GAP = 2e-5
@@ -185,6 +186,10 @@ def _lanczos(affinity: Affinity, scale: FloatArray, k: int, start: FloatArray | 
         basis[:, new], image[:, new] = block, product
         size, passes = new.stop, passes + 1
         small = _extend(small, basis[:, :size], image[:, new])
+        full, last = size + width > _BASIS, passes >= _PASSES or size >= n - trivial.count
+        if passes % _LOOK and not (full or last):
+            block = product  # spans, with what is known, the same space as the residuals do, and costs no decomposition
+            continue
         with one_library_thread():
             mu, rotation = np.linalg.eigh(small)
         mu, rotation = mu[::-1], rotation[:, ::-1].astype(np.float32)
@@ -193,10 +198,10 @@ def _lanczos(affinity: Affinity, scale: FloatArray, k: int, start: FloatArray | 
         rest = image_ritz - ritz * mu[:some].astype(np.float32)
         error = np.linalg.norm(rest, axis=0)
         yield Progress(passes, passes + 1, f"solving, residual {error[:k].max():.1e}")
-        if passes >= _PASSES or size >= n - trivial.count or np.all(error[:k] <= _tolerance(mu, k)):
+        if last or np.all(error[:k] <= _tolerance(mu, k)):
             return mu[:k].astype(np.float64), ritz[:, :k], passes
         block = rest[:, error > _FLOOR / 10] if np.any(error > _FLOOR / 10) else rest
-        if size + width > _BASIS:
+        if full:
             keep = min(size, 4 * width)
             basis[:, :keep], image[:, :keep] = basis[:, :size] @ rotation[:, :keep], image[:, :size] @ rotation[:, :keep]
             small, size = np.diag(mu[:keep]), keep
@@ -235,8 +240,8 @@ def _starting_block(n: int, width: int, start: FloatArray | None) -> FloatArray:
 
 def _orthonormal(block: FloatArray, against: FloatArray, trivial: _Trivial) -> FloatArray:
     """Make a block orthonormal, and orthogonal to columns that are and to the trivial vectors; twice, for single precision."""
+    block = block / np.maximum(np.sqrt(np.einsum("nb,nb->b", block, block)), 1e-30)
     for _ in range(2):
-        block = block / np.maximum(np.linalg.norm(block, axis=0), 1e-30)
         block = block - against @ (against.T @ block)
         trivial.remove(block)
         block = np.linalg.qr(block)[0]
