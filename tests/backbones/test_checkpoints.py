@@ -15,7 +15,7 @@ pytest.importorskip("safetensors", reason="the [dinov3] extra is not installed")
 from dinov3_layouts import meta_state, random_module, small, timm_state, write
 from safetensors.torch import save_file
 
-from napari_dinov3.backbones.checkpoints import read_checkpoint, sha256_of
+from napari_dinov3.backbones.checkpoints import find_noted, read_checkpoint, sha256_of
 from napari_dinov3.backbones.dinov3_network import build_network
 from napari_dinov3.errors import FileFormatError
 
@@ -149,3 +149,16 @@ def test_a_wrapped_state_dict_is_unwrapped(spec, module, tmp_path):
     state = {f"backbone.{name}": tensor for name, tensor in meta_state(module, spec).items()}
     torch.save({"teacher": state}, tmp_path / "weights.pth")
     assert _load(tmp_path / "weights.pth", spec).spec is spec
+
+
+@pytest.mark.parametrize("layout", ["transformers", "sharded", "meta", "timm"])
+def test_weights_are_found_by_what_they_are_until_they_change(spec, module, tmp_path, layout, monkeypatch):
+    monkeypatch.setenv("NAPARI_DINOV3_CACHE", str(tmp_path / "notes"))
+    path = write(module, spec, layout, tmp_path / "weights")
+    identity = read_checkpoint(path, spec).identity
+    found = find_noted(identity.fingerprint)
+    assert found is not None and read_checkpoint(found, spec).identity == identity
+    assert find_noted("0" * 12) is None
+    for file in (tmp_path / "weights").glob("*"):
+        file.write_bytes(b"damaged")
+    assert find_noted(identity.fingerprint) is None

@@ -288,6 +288,11 @@ def test_position_is_taken_out_by_default_to_match_across_images(weights, monkey
     given = fixed.similarity_across(moving, model=load_backbone(VIT, precision="float32"), **place)
     np.testing.assert_allclose(matched, given, atol=1e-6)
     assert np.abs(matched - plain).max() > 0.01
+    monkeypatch.delenv("NAPARI_DINOV3_WEIGHTS")  # found where they were read from
+    np.testing.assert_array_equal(fixed.similarity_across(moving, **place), matched)
     other = nd.FeatureMap.from_array(fixed.array, backbone=VIT, revision="another", image_shape=fixed.image_shape)
+    with pytest.raises(InputError, match="are not on this computer"):
+        other.similarity_across(other, **place)
+    monkeypatch.setenv("NAPARI_DINOV3_WEIGHTS", str(weights[VIT].parent))
     with pytest.raises(InputError, match="others than those that made these features"):
         other.similarity_across(other, **place)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +33,16 @@ def test_durations_are_written_as_one_says_them(seconds: float, text: str) -> No
 def test_the_list_names_size_width_and_place() -> None:
     assert feature_facts.entry_text(VIT).startswith("DINOv3 ViT-S+/16 (29 M, 384 wide, ")
     assert "no download" in feature_facts.entry_text("filter-bank")
+
+
+def test_what_the_closed_list_cuts_off_is_said_below_it() -> None:
+    text = feature_facts.facts_text(ExtractConfig(backbone=VIT))
+    assert "29 M parameters, 384 numbers a patch, DINOv3 License" in text
+
+
+def test_the_licence_of_a_download_can_break_anywhere_in_a_narrow_panel() -> None:
+    words = re.sub("<.*?>", "", feature_facts.licence_html("dinov3-vith16plus")).replace("\u200b", " ").split()
+    assert max(map(len, words)) <= 12
 
 
 def test_a_run_is_told_in_time_memory_room_and_the_images_unit() -> None:
@@ -122,6 +135,19 @@ def test_a_click_shows_what_is_alike_in_another_image(panel_of: Open, finish: Fi
     assert heat[1, 7, 6] > 0.9 > heat[1, 1, 1]
     exec(panel.script(), {"viewer": model})
     np.testing.assert_allclose(model.layers["other alike [1]"].data, heat, atol=1e-5)
+
+
+def test_planes_of_an_earlier_day_are_said_to_come_from_the_cache(
+    panel_of: Open, finish: Finish, model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NAPARI_DINOV3_CACHE", str(tmp_path))
+    session_of(model).features_config = replace(session_of(model).features_config, cache="user")
+    panel = panel_of(FeaturesPanel)
+    panel.run()
+    assert "came from the cache" not in finish(panel)
+    session_of(model).clear()  # as after a restart
+    panel.run()
+    assert "All planes came from the cache on disk (clear it under Feature cache)" in finish(panel)
 
 
 def test_the_cache_is_cleared_on_request(panel_of: Open, finish: Finish, model: Any) -> None:

@@ -165,6 +165,23 @@ def identify(path: str | Path, spec: ModelSpec) -> Identity:
     return read_checkpoint(path, spec).identity
 
 
+def find_noted(fingerprint: str) -> Path | None:
+    """Find weights by what they are, wherever they were last read from; None where they are gone or have changed since.
+
+    Parameters
+    ----------
+    fingerprint : str
+        Of an :class:`Identity`.
+    """
+    for stamp, noted in reversed(_noted().items()):
+        if not isinstance(noted, list) or noted[-1:] != [fingerprint]:
+            continue
+        files = tuple(Path(part.rsplit(":", 2)[0]) for part in stamp.split("|"))
+        if all(file.is_file() for file in files) and _stamp(files) == stamp:
+            return files[0] if len(files) == 1 else files[0].parent
+    return None
+
+
 def _stamp(files: tuple[Path, ...]) -> str:
     """Place, size and time of change of each file."""
     stats = [(str(file.resolve()), file.stat()) for file in files]

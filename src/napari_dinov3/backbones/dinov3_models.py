@@ -191,14 +191,14 @@ _BY_NAME = {spec.name: spec for spec in SPECS}
 STAGE3 = "-stage3"
 
 _GOOD_FOR = {
-    "dinov3-vits16": "first choice on a laptop: textures, cells, tissue",
-    "dinov3-vits16plus": "a little better than S at a little more time",
-    "dinov3-vitb16": "better semantics, 4 times the time of S",
-    "dinov3-vitl16": "the best of the practical ones, above all in electron microscopy",
+    "dinov3-vits16": "a laptop, as the first choice: textures, cells, tissue",
+    "dinov3-vits16plus": "a laptop: textures, cells, tissue; a little better and slower than S",
+    "dinov3-vitb16": "better semantics, in 4 times the time of S",
+    "dinov3-vitl16": "electron microscopy above all; the best of the practical ones",
     "dinov3-vith16plus": "a large graphics card",
-    "dinov3-vit7b16": "the teacher: more than 30 GB of memory",
-    "dinov3-vitl16-sat": "trained on satellite images: textures seen from above",
-    "dinov3-vit7b16-sat": "the satellite teacher: more than 30 GB of memory",
+    "dinov3-vit7b16": "comparisons: the teacher of the others; more than 30 GB of memory",
+    "dinov3-vitl16-sat": "textures seen from above: trained on satellite images",
+    "dinov3-vit7b16-sat": "textures seen from above: the satellite teacher; more than 30 GB of memory",
 }
 
 
@@ -210,7 +210,7 @@ def spec_of(name: str) -> ModelSpec:
 def _facts(spec: ModelSpec, *, stage3: bool = False) -> BackboneFacts:
     width = spec.widths[2] if stage3 else spec.width
     stride = PATCH if stage3 else spec.stride
-    good_for = _GOOD_FOR.get(spec.name, "quick on processors without a graphics card; few, large patches")
+    good_for = _GOOD_FOR.get(spec.name, "quick runs without a graphics card; few, large patches")
     return BackboneFacts(
         name=spec.name + (STAGE3 if stage3 else ""),
         kind="dinov3",
@@ -221,7 +221,7 @@ def _facts(spec: ModelSpec, *, stage3: bool = False) -> BackboneFacts:
         strides=(stride, stride // 2, stride // 4),
         licence=LICENCE,
         source=f"Hugging Face: {spec.mirror}",
-        good_for="third stage of the ConvNeXt: twice the resolution of its last" if stage3 else good_for,
+        good_for="quick runs at twice the resolution: the third stage of the ConvNeXt" if stage3 else good_for,
         factory="napari_dinov3.backbones.dinov3:DINOv3",
         needs=NEEDS,
         download_mb=round(spec.megabytes, 1),

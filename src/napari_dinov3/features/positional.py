@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_dinov3.backbones.base import Backbone, BackboneFacts
+from napari_dinov3.backbones.checkpoints import find_noted
 from napari_dinov3.backbones.registry import list_backbones, load_backbone
 from napari_dinov3.backbones.sources import cache_folder
 from napari_dinov3.errors import InputError
@@ -118,8 +119,10 @@ def model_of(features: FeatureMap) -> Backbone | None:
         return None
     noted = features.provenance.get("network", {})
     options = {name: noted[name] for name in ("scale", "shifts", "flips", "layers") if name in noted}
-    model = load_backbone(facts.name, **options)
-    if model.revision != features.revision.removesuffix(NEIGHBOURS):
+    revision = features.revision.removesuffix(NEIGHBOURS)
+    # the very weights, wherever they were read from; else those found by name, which may be the same
+    model = load_backbone(facts.name, weights=find_noted(revision.partition("-")[0]), **options)
+    if model.revision != revision:
         raise InputError(
             f"The weights of {facts.name} on this computer are others than those that made these features",
             "the backbone that made them, to take their position out",

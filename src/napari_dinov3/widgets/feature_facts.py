@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from napari_dinov3.backbones.base import BackboneFacts
 from napari_dinov3.backbones.dinov3_models import LICENCE_URL, spec_of
 from napari_dinov3.backbones.registry import backbone_facts, choose_backbone, readiness
@@ -34,12 +36,15 @@ def entry_text(name: str) -> str:
 
 
 def facts_text(config: ExtractConfig) -> str:
-    """Say what a backbone is good for, and where it is."""
+    """Say how large a backbone is, what it is good for, and where it is: the list shows of this what fits in the panel."""
     facts = backbone_facts(choose_backbone(config.backbone)[0])
     who = f"{label_of(facts.name)}: good for" if config.backbone == "auto" else "Good for"
+    if facts.kind != "dinov3":
+        return f"{who} {facts.good_for}."
     state = readiness(facts.name, weights=config.weights, source=config.source)
-    where = f" Here: {state.message.partition(': ')[2]}." if facts.kind == "dinov3" and state.ready else ""
-    return f"{who} {facts.good_for}.{where}"
+    where = f" Here: {state.message.partition(': ')[2]}." if state.ready else ""
+    size = f"{spec_of(facts.name).millions:,.0f} M parameters, {facts.width} numbers a patch, DINOv3 License"
+    return f"{who} {facts.good_for}. {size}.{where}"
 
 
 def origin_text(config: ExtractConfig) -> str:
@@ -52,7 +57,8 @@ def licence_html(name: str) -> str:
     """Say under which licence a download comes, with a link."""
     facts = backbone_facts(name)
     link = f'<a href="{LICENCE_URL}" style="color: {_LINK}">DINOv3 License</a>'
-    return f"{size_text(facts)} from {facts.source.removeprefix('Hugging Face: ')}, under the {link}: commercial use is allowed."
+    place = re.sub(r"([/_.])", "\\1\u200b", facts.source.removeprefix("Hugging Face: "))  # may break there in a narrow panel
+    return f"{size_text(facts)} from {place}, under the {link}: commercial use is allowed."
 
 
 def size_text(facts: BackboneFacts) -> str:

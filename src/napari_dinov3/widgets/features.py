@@ -157,7 +157,8 @@ class FeaturesPanel(ImagePanel):
         self.cache.refresh()
         self.views.refresh_backbones()
         found = int(result.provenance.get("planes_from_cache", 0))
-        kept = f" {'All' if found == len(result) else found} planes came from the cache." if found else ""
+        count = "The plane" if len(result) == 1 else f"{'All' if found == len(result) else found} planes"
+        kept = f" {count} came from the cache on disk (clear it under Feature cache)." if found else ""
         return f"{result.backbone}: {planes}{rows} x {cols} patches, {result.dim} numbers each.{kept}"
 
     def script(self) -> str:

@@ -155,7 +155,7 @@ class NetworkOptions(QWidget):
             return
         scale = config.scale or max(1, facts.stride // (config.stride or facts.stride) // config.shifts)
         with QSignalBlocker(self.form):
-            self.form.set_options("scale", tuple((n, f"x{n}: a patch is {facts.patch // n} px") for n in (1, 2, 4)))
+            self.form.set_options("scale", tuple((n, f"x{n}: {facts.patch // n} px patch") for n in (1, 2, 4)))
             self.form.set_options("layers", _layer_options(facts.name, config.layers))
             plain = ("shifts", "flips", "layers", "colours", "device", "precision", "source")
             self.form.setValue({"scale": scale, **{name: getattr(config, name) for name in plain}})
