@@ -26,6 +26,7 @@ from napari_dinov3.align.correlation import offset_scores
 from napari_dinov3.align.deform import fit_coefficients, fit_field
 from napari_dinov3.align.elastic import SplineField, control_shape
 from napari_dinov3.align.pair_alignment import PairAlignment as PairAlignment
+from napari_dinov3.align.pixel_size import CommonPixels, one_size
 from napari_dinov3.align.quality import NO_MATCH, MatchQuality, match_quality
 from napari_dinov3.align.refine import combined_agreement, overlay, polish, refine
 from napari_dinov3.align.section import WORKING_SIDE, Section, prepare_section
@@ -69,7 +70,8 @@ def align_pair(fixed: Any, moving: Any, *, model: Model = "affine", **options: A
     Parameters
     ----------
     fixed, moving : (rows, cols) or (rows, cols, 3) array-like, or Planes of one plane
-        Images, of any type and not necessarily of equal size or modality.
+        Images, of any type and not necessarily of equal size or modality. Planes whose spacing differs are brought to pixels
+        of one size first; `model` then holds in the world.
     model : {"translation", "rigid", "similarity", "affine", "elastic"}
         What may change.
     **options
@@ -130,6 +132,12 @@ def align_pair_steps(
     if landmark_use not in ("start", "fit"):
         raise InputError(f"landmark_use={landmark_use!r}", "'start' or 'fit'", "Choose one of the two")
     planes = [_single(image, name) for image, name in ((fixed, "fixed image"), (moving, "moving image"))]
+    if not one_size(*planes):
+        common = CommonPixels(*planes)
+        marks = None if landmarks is None else common.landmarks(*landmarks)
+        options: dict[str, Any] = {"backbone": backbone, "rotation": rotation, "landmark_use": landmark_use}
+        same = align_pair_steps(common.fixed, common.moving, model=model, landmarks=marks, **options)
+        return common.in_own_pixels((yield from same))
     factor = thumbnail_factor(*(p.shape[1:] for p in planes), side=WORKING_SIDE)
     sections = []
     for step, plane in enumerate(planes):
@@ -153,9 +161,17 @@ def align_pair_steps(
         fixed_shape=sections[0].shape,
         moving_shape=sections[1].shape,
         match=fit.match,
-        reason=fit.match.reason(),
+        reason=_refusal(fit.match, sections),
         backbone=name,
     )
+
+
+def _refusal(match: MatchQuality, sections: Sequence[Section]) -> str:
+    """Say why a pair is refused, the plainest reason first; empty when it is not."""
+    for section, name in zip(sections, ("fixed", "moving"), strict=True):
+        if section.lack:
+            return f"These two do not match: the {name} image {section.lack}"
+    return match.reason()
 
 
 def fit_sections(

@@ -41,8 +41,18 @@ class Section:
     @property
     def empty(self) -> bool:
         """Whether there is nothing to align: too small, or without contrast."""
+        return bool(self.lack)
+
+    @property
+    def lack(self) -> str:
+        """What keeps the image from being aligned to anything; empty where nothing does."""
+        rows, cols = self.image.shape
         finite = self.image[np.isfinite(self.image)]
-        return min(self.image.shape) < SMALLEST_SIDE or finite.size < SMALLEST_SIDE**2 or float(np.ptp(finite)) == 0.0
+        if min(rows, cols) < SMALLEST_SIDE:
+            return f"is too small ({self.shape[0]} x {self.shape[1]} pixels; {SMALLEST_SIDE} a side needed)"
+        if finite.size < SMALLEST_SIDE**2:
+            return f"has too few pixels with a value ({finite.size}; {SMALLEST_SIDE**2} needed)"
+        return "is of one brightness" if float(np.ptp(finite)) == 0.0 else ""
 
 
 def prepare_section(plane: npt.NDArray[Any], *, factor: int = 1, backbone: str | Backbone | None = "auto") -> Section:
