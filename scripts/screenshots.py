@@ -10,6 +10,7 @@ import argparse
 import time
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import napari
@@ -97,11 +98,75 @@ def align(viewer: Any, panel: Any) -> None:
     panel.run()
 
 
+def show(panel: Any, widget: Any) -> None:
+    """Scroll a widget of the panel into the middle of what is seen."""
+    QApplication.processEvents()
+    panel.findChild(QScrollArea).ensureWidgetVisible(widget, 0, 260)
+
+
+def evaluate(viewer: Any, panel: Any) -> None:
+    features = nd.extract(viewer.layers["synthetic em"].data, backbone="filter-bank", stride=4)
+    probe = nd.Probe(head="linear").fit(features, {0: viewer.layers["synthetic em mask"].data[0] > 0})
+    viewer.add_labels(probe.predict(features), name="found")
+    panel.setValue({"predicted": "found", "reference": "synthetic em mask"})
+    panel.run()
+    wait(panel)
+    panel.setValue(
+        {"image": "synthetic em", "labels": "synthetic em mask", "mask": True, "heads": ("linear", "kernel", "prototypes")}
+    )
+    panel.compare()
+    wait(panel)
+    show(panel, panel.compare_table)
+
+
+def pictures(folder: Path) -> Path:
+    """Write a folder of classes: tissue of two kinds and cells, noisy enough for some mistakes."""
+    rng = np.random.default_rng(0)
+    for name, modality, noise in (("cortex", "histology", 0.05), ("medulla", "atlas", 0.05), ("cells", "calcium", 0.05)):
+        (folder / name).mkdir(parents=True)
+        stack = np.asarray(getattr(nd.synthetic, modality)(planes=8, size=128, rng=1).images, np.float32)
+        stack = stack.mean(axis=-1) if stack.ndim == 4 else stack
+        for number, image in enumerate((stack - stack.min()) / np.ptp(stack)):
+            spoilt = image if number < 5 else 0.2 * image + 0.4
+            nd.write(
+                folder / name / f"{number}.png", (255 * (spoilt + rng.normal(0, noise, image.shape)).clip(0, 1)).astype(np.uint8)
+            )
+    return folder
+
+
+def classify_images(viewer: Any, panel: Any) -> None:
+    with TemporaryDirectory() as place:
+        panel.setValue({"files": (str(pictures(Path(place) / "sections")),), "size": 128})
+        panel.run()
+        wait(panel)
+    panel.show_mistakes()
+    show(panel, panel.save_button)
+
+
+def batch(viewer: Any, panel: Any) -> None:
+    with TemporaryDirectory() as place:
+        folder = Path(place) / "stacks"
+        folder.mkdir()
+        samples = [nd.synthetic.em(planes=2, size=128, rng=seed) for seed in range(4)]
+        features = nd.extract(samples[0].images, backbone="filter-bank", stride=4)
+        probe = nd.Probe(head="linear").fit(features, samples[0].masks).save(folder.parent / "probe.npz")
+        for number, one in enumerate(samples):
+            nd.write(folder / f"mouse{number + 1}.ome.tif", one.images, spacing=one.spacing, units=one.units)
+        (folder / "damaged.tif").write_bytes(b"no picture")
+        panel.setValue({"probe": (str(probe),), "images": (str(folder),), "output": (str(folder.parent / "labels"),)})
+        panel.run()
+        wait(panel)
+    show(panel, panel.table)
+
+
 SCENES: dict[str, tuple[str, str, dict[str, Any], Callable[[Any, Any], None]]] = {
     "new-data": ("New data", "", {}, new_data),
     "features": ("Features", "em", {"planes": 4, "size": 512}, features),
     "segment": ("Segment", "em", {"planes": 4, "size": 512}, segment),
     "discover": ("Discover", "histology", {"size": 384}, discover),
+    "evaluate": ("Evaluate", "em", {"planes": 4, "size": 256}, evaluate),
+    "classify-images": ("Classify images", "", {}, classify_images),
+    "apply-to-files": ("Apply to files", "", {}, batch),
     "align": ("Align", "em", {"planes": 6, "size": 384, "drift": 6.0}, align),
 }
 

@@ -46,6 +46,20 @@ def test_evaluate_measures_boundaries_in_the_world(files: Path, capsys: pytest.C
     assert f"Boundary F1 {expected.mean_boundary_f1:.3f}" in near
 
 
+def test_evaluate_compares_objects(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    objects = np.zeros((2, 40, 40), np.uint16)
+    objects[:, 2:12, 2:12], objects[:, 20:30, 20:30] = 7, 300
+    found = objects.copy()
+    found[1, 20:30, 20:30] = 0
+    for name, labels in (("truth", objects), ("found", found)):
+        nd.write(files / f"{name}.tif", labels, kind="labels", axes="zyx")
+    words = ["evaluate", str(files / "found.tif"), str(files / "truth.tif"), "--objects", "planes"]
+    assert main([*words, "--csv", str(files / "o.csv")]) == 0
+    assert "precision 1.000, recall 0.750" in capsys.readouterr().out
+    assert (files / "o.csv").read_text().splitlines()[1].startswith("0.5,3,0,1,1.0,0.75")
+    assert main([*words, "--planes", str(files / "p.csv")]) == 2
+
+
 def test_compare_ranks_and_names_what_was_left_out(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--mask", "--backbones", "filter-bank,dinov3-vits16", "--heads", "linear", "--strides", "4,16", "--folds", "2"]
     out = ["--csv", str(files / "c.csv"), "--plot", str(files / "c.png")]

@@ -56,6 +56,21 @@ def test_the_copied_script_gives_the_same(panel: Any, finish: Finish, model: Any
     assert "Boundary F1" in capsys.readouterr().out
 
 
+def test_objects_are_compared_where_labels_are_objects(
+    panel: Any, finish: Finish, model: Any, truth: np.ndarray, capsys: pytest.CaptureFixture[str]
+) -> None:
+    panel.setValue({"kind": "planes"})
+    panel.run()
+    assert "Mean AP" in finish(panel)
+    scores = nd.evaluate.object_scores(truth, np.roll(truth, 1, axis=2))
+    assert panel.scores_table.rows() == scores.as_rows() and len(panel.planes_table.rows()) == 3
+    panel.copy_script()
+    names: dict[str, Any] = {"viewer": model}
+    exec(QApplication.clipboard().text(), names)
+    assert names["scores"].as_rows() == panel.scores_table.rows()
+    assert "Mean AP" in capsys.readouterr().out
+
+
 def test_backbones_are_compared_with_bars_and_a_script(
     panel: Any, finish: Finish, model: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

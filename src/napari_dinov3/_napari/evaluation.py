@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from napari_dinov3._napari import script
 from napari_dinov3._napari.companion import read_companion
@@ -14,7 +14,12 @@ from napari_dinov3._napari.layers import Source
 from napari_dinov3.backbones.registry import choose_backbone, list_backbones, readiness
 from napari_dinov3.errors import InputError
 from napari_dinov3.evaluate.backbones import BackboneComparison
-from napari_dinov3.recipe import CompareConfig, EvaluateConfig
+from napari_dinov3.evaluate.object_metrics import ObjectReport
+from napari_dinov3.evaluate.segmentation import SegmentationScores
+from napari_dinov3.progress import Job
+from napari_dinov3.recipe import CompareConfig, EvaluateConfig, EvaluateObjectsConfig
+
+Scores: TypeAlias = SegmentationScores | ObjectReport
 
 
 class Bar(NamedTuple):
@@ -97,6 +102,20 @@ def label_pair(predicted: Source, reference_layer: Any) -> tuple[Any, Any]:
     return predicted.planes.data, read_companion(reference_layer, predicted).planes.data
 
 
+def measure_steps(found: Any, known: Any, config: EvaluateConfig | EvaluateObjectsConfig) -> Job[Scores]:
+    """Measure predicted against known labels, as classes or as objects."""
+    inputs = {"labels": found, "reference": known}
+    return config.steps(*(inputs[name] for name in config.takes))
+
+
+def shown_scores(scores: Scores) -> tuple[str, list[dict[str, Any]], list[dict[str, Any]]]:
+    """Give a summary, the rows of the whole, and one row a plane."""
+    if isinstance(scores, SegmentationScores):
+        return scores.summary(), scores.as_rows(), scores.plane_rows()
+    planes = [{"plane": number, **one.as_rows()[0]} for number, one in enumerate(scores.planes)]
+    return scores.total.summary(), scores.as_rows(), planes if len(planes) > 1 else []
+
+
 def world_config(config: EvaluateConfig, source: Source, *, world: bool) -> EvaluateConfig:
     """Count the tolerance in pixels, or in the world of the predicted layer.
 
@@ -113,7 +132,7 @@ def world_config(config: EvaluateConfig, source: Source, *, world: bool) -> Eval
     return replace(config, spacing=source.planes.spacing[1:], unit=str(row))
 
 
-def evaluate_script(predicted: Source, reference: Any, config: EvaluateConfig) -> str:
+def evaluate_script(predicted: Source, reference: Any, config: EvaluateConfig | EvaluateObjectsConfig) -> str:
     """Write the measurement as Python."""
     known = read_companion(reference, predicted)
     return script.script_of(

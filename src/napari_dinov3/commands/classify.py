@@ -26,8 +26,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--pooling", default="auto", choices=("auto", "cls", "cls+mean", "mean", "mean+std"), help="what is pooled"
     )
+    parser.add_argument(
+        "--colour", default="auto", choices=("auto", "grey", "rgb"), help="auto: colours where every image has them, else grey"
+    )
     parser.add_argument("--channel", type=int, help="which channel, where there are several")
     parser.add_argument("--C", type=float, default=1.0, help="inverse strength of the L2 penalty")
+    parser.add_argument(
+        "--scaling",
+        default="standardize",
+        choices=("standardize", "none"),
+        help="of the vectors; none with --pooling cls is the plain linear test",
+    )
     parser.add_argument("--balanced", action="store_true", help="give rare classes the same weight as common ones")
     parser.add_argument("--folds", type=int, default=5, help="images of one group are held out together")
     parser.add_argument("--seed", type=int, default=0, help="order in which groups are dealt to folds")
@@ -51,9 +60,11 @@ def _learn(options: argparse.Namespace) -> int:
             stride=options.stride,
             size=options.size,
             pooling=options.pooling,
+            colour=options.colour,
             channel=options.channel,
             C=options.C,
             class_weight="balanced" if options.balanced else None,
+            scaling=options.scaling,
             folds=options.folds,
             rng=options.seed,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_dinov3.commands.arguments import check_out
 from napari_dinov3.commands.terminal import run_job, say, table
@@ -35,7 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("same", "overlap"),
         help="equal numbers are the same class, or classes are paired by the pixels they share",
     )
-    parser.add_argument("--csv", metavar="FILE", help="also write the table of the classes (.csv)")
+    parser.add_argument(
+        "--objects",
+        choices=("planes", "stack"),
+        help="labels are objects with a number each, compared in each plane or across planes: precision, recall, F1 and AP",
+    )
+    parser.add_argument("--csv", metavar="FILE", help="also write the table (.csv)")
     parser.add_argument("--planes", metavar="FILE", help="also write one row a plane (.csv)")
     parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
 
@@ -49,6 +54,8 @@ def run(options: argparse.Namespace) -> int:
 
     check_out(options.csv, options.planes, overwrite=options.overwrite)
     predicted, reference = (read(path, kind="labels").planes() for path in (options.predicted, options.reference))
+    if options.objects:
+        return _objects(predicted.data, reference.data, options)
     world = options.tolerance_unit == "world"
     job = evaluate_segmentation_steps(
         predicted.data,
@@ -65,6 +72,22 @@ def run(options: argparse.Namespace) -> int:
     for path, text in ((options.csv, scores.to_csv()), (options.planes, rows_to_csv(scores.plane_rows()))):
         if path:
             say(f"Wrote {write_text(path, text, overwrite=options.overwrite)}")
+    return 0
+
+
+def _objects(predicted: Any, reference: Any, options: argparse.Namespace) -> int:
+    from napari_dinov3.errors import InputError
+    from napari_dinov3.evaluate.object_metrics import object_scores_steps
+    from napari_dinov3.evaluate.tables import rows_to_csv
+    from napari_dinov3.io.atomic import write_text
+
+    if options.planes:
+        raise InputError("--planes with --objects", "a table of the classes of each plane", "Leave --planes out, or --objects")
+    scores = run_job(object_scores_steps(reference, predicted, across=options.objects), title="evaluate").total
+    say(table(scores.as_rows()))
+    say(f"\n{scores.summary()}")
+    if options.csv:
+        say(f"Wrote {write_text(options.csv, rows_to_csv(scores.as_rows()), overwrite=options.overwrite)}")
     return 0
 
 

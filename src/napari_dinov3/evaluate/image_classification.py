@@ -92,6 +92,12 @@ class ImageClassification:
             rows.append((self.classes[at], float(recall[at]), self.classes[other] if wrong[at, other] else ""))
         return rows
 
+    def worst_text(self, count: int = 3) -> str:
+        """Name the worst classes in a line; empty where no image was mistaken."""
+        rows = [(name, recall, other) for name, recall, other in self.worst(count) if recall < 1]
+        texts = [f"{name} (recall {recall:.3f}, most often taken for {other})" for name, recall, other in rows]
+        return f"Worst: {', '.join(texts)}." if texts else ""
+
     def mistakes(self) -> npt.NDArray[np.intp]:
         """Give the images whose class is wrong, the surest mistakes first."""
         wrong = np.flatnonzero(self.predicted != self.truth)

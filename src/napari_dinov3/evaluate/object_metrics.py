@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from napari_dinov3.errors import InputError
 from napari_dinov3.evaluate.metrics import format_table
+from napari_dinov3.progress import Job, Progress, collect
 
 THRESHOLDS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9)
 COLUMNS = ("IoU", "matched", "false", "missed", "precision", "recall", "F1", "AP")
@@ -79,7 +80,13 @@ class ObjectScores:
         """Write the rows as a Markdown table, with the mean average precision below it."""
         rows = self.as_rows()
         table = format_table(COLUMNS, [[row[column] for column in COLUMNS] for row in rows])
-        return f"{table}\n\nMean AP {np.mean(self.average_precision):.3f}"
+        return f"{table}\n\n{self.summary()}"
+
+    def summary(self) -> str:
+        """Say the figures at the first threshold, and the mean average precision."""
+        precision, recall, f1, mean = self.precision[0], self.recall[0], self.f1[0], np.mean(self.average_precision)
+        first = f"IoU {self.thresholds[0]:g}: precision {precision:.3f}, recall {recall:.3f}, F1 {f1:.3f}"
+        return f"{first}. Mean AP over IoU {self.thresholds[0]:g} to {self.thresholds[-1]:g}: {mean:.3f}."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,32 +119,19 @@ class ObjectReport:
         return self.total.to_markdown()
 
 
-def object_scores(
-    reference: npt.ArrayLike,
-    predicted: npt.ArrayLike,
-    *,
-    thresholds: Sequence[float] = THRESHOLDS,
-    across: Literal["planes", "stack"] = "planes",
-) -> ObjectReport:
+def object_scores(reference: npt.ArrayLike, predicted: npt.ArrayLike, **options: Any) -> ObjectReport:
     """Compare predicted with reference objects.
 
     Parameters
     ----------
     reference, predicted : integer array-likes of one shape
         ``(H, W)`` or ``(planes, H, W)``; 0 is background, every other number an object.
-    thresholds : floats
-        IoU from which a pair matches, above 0.
-    across : {"planes", "stack"}
-        Compare the parts of objects in each plane, read one at a time, or whole objects of the stack.
+    **options
+        Of :func:`object_scores_steps`.
 
     Returns
     -------
     report : ObjectReport
-
-    Raises
-    ------
-    InputError
-        If the shapes differ, values are not whole numbers, or a threshold is not in 0..1.
 
     Examples
     --------
@@ -146,6 +140,37 @@ def object_scores(
     >>> reference[:4, :4], predicted[:4, 1:4] = 1, 5
     >>> object_scores(reference, predicted).total.average_precision[[0, -1]].tolist()
     [1.0, 0.0]
+    """
+    return collect(object_scores_steps(reference, predicted, **options))
+
+
+def object_scores_steps(
+    reference: npt.ArrayLike,
+    predicted: npt.ArrayLike,
+    *,
+    thresholds: Sequence[float] = THRESHOLDS,
+    across: Literal["planes", "stack"] = "planes",
+) -> Job[ObjectReport]:
+    """Compare objects plane by plane; see :func:`object_scores`.
+
+    Parameters
+    ----------
+    reference, predicted
+        As in :func:`object_scores`.
+    thresholds : floats
+        IoU from which a pair matches, above 0.
+    across : {"planes", "stack"}
+        Compare the parts of objects in each plane, read one at a time, or whole objects of the stack.
+
+    Yields
+    ------
+    progress : Progress
+        After each plane.
+
+    Raises
+    ------
+    InputError
+        If the shapes differ, values are not whole numbers, or a threshold is not in 0..1.
 
     Notes
     -----
@@ -158,8 +183,13 @@ def object_scores(
     theirs: Any = pair[0]
     levels = tuple(sorted(float(threshold) for threshold in thresholds))
     _check(theirs, ours, levels)
-    parts = zip(theirs, ours, strict=True) if len(ours.shape) > 2 and across == "planes" else iter([(theirs, ours)])
-    scores = tuple(_compare(np.asarray(a), np.asarray(b), levels) for a, b in parts)
+    by_plane = len(ours.shape) > 2 and across == "planes"
+    count = len(ours) if by_plane else 1
+    scores: tuple[ObjectScores, ...] = ()
+    for number in range(count):
+        yield Progress(number, count, f"comparing objects, {number + 1} of {count}")
+        a, b = (theirs[number], ours[number]) if by_plane else (theirs, ours)
+        scores += (_compare(np.asarray(a), np.asarray(b), levels),)
     counts = np.stack([(one.matched, one.false, one.missed) for one in scores]).sum(axis=0)
     pairs = np.array([one.matched[0] for one in scores], np.float64)
     overlaps = np.array([float(one.mean_iou) for one in scores])

@@ -8,7 +8,7 @@ Conventions. A config holds the keyword options of one public function, under th
 attribute of an earlier result.
 """
 
-from napari_dinov3.recipe.align_configs import AlignConfig, ApplyConfig
+from napari_dinov3.recipe.align_configs import AlignConfig, ApplyConfig, PairConfig
 from napari_dinov3.recipe.classify_configs import ClassifyObjectsConfig, MeasureConfig, ObjectsConfig, PaintClassesConfig
 from napari_dinov3.recipe.configs import CONFIGS
 from napari_dinov3.recipe.evaluate_configs import (
@@ -16,6 +16,7 @@ from napari_dinov3.recipe.evaluate_configs import (
     ClassifyImagesConfig,
     CompareConfig,
     EvaluateConfig,
+    EvaluateObjectsConfig,
     PredictImagesConfig,
 )
 from napari_dinov3.recipe.image_configs import ExtractConfig, PcaConfig, ReadConfig, SimilarityConfig, WriteConfig
@@ -34,10 +35,12 @@ __all__ = [
     "ClassifyObjectsConfig",
     "CompareConfig",
     "EvaluateConfig",
+    "EvaluateObjectsConfig",
     "ExtractConfig",
     "MeasureConfig",
     "ObjectsConfig",
     "PaintClassesConfig",
+    "PairConfig",
     "MaskCutConfig",
     "PcaConfig",
     "PredictImagesConfig",

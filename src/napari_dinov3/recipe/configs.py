@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from napari_dinov3.recipe.align_configs import AlignConfig, ApplyConfig
+from napari_dinov3.recipe.align_configs import AlignConfig, ApplyConfig, PairConfig
 from napari_dinov3.recipe.classify_configs import ClassifyObjectsConfig, MeasureConfig, ObjectsConfig, PaintClassesConfig
 from napari_dinov3.recipe.evaluate_configs import (
     ApplyProbeConfig,
     ClassifyImagesConfig,
     CompareConfig,
     EvaluateConfig,
+    EvaluateObjectsConfig,
     PredictImagesConfig,
 )
 from napari_dinov3.recipe.image_configs import ExtractConfig, PcaConfig, ReadConfig, SimilarityConfig, WriteConfig
@@ -35,8 +36,10 @@ CONFIGS: dict[str, type[TaskConfig]] = {
         PredictImagesConfig,
         AlignConfig,
         ApplyConfig,
+        PairConfig,
         ApplyProbeConfig,
         EvaluateConfig,
+        EvaluateObjectsConfig,
         CompareConfig,
         WriteConfig,
     )

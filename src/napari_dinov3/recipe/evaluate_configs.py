@@ -35,6 +35,25 @@ class EvaluateConfig(TaskConfig):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluateObjectsConfig(TaskConfig):
+    """Options of :func:`napari_dinov3.evaluate.object_scores`."""
+
+    task: ClassVar[str] = "evaluate_objects"
+    takes: ClassVar[tuple[str, ...]] = ("reference", "labels")
+    output: ClassVar[str] = "scores"
+    across: Literal["planes", "stack"] = "planes"
+
+    def steps(self, *inputs: Any) -> Job[Any]:
+        """Compare plane by plane, or the stack as a whole."""
+        from napari_dinov3.evaluate.object_metrics import object_scores_steps
+
+        return (yield from object_scores_steps(*inputs, **self.options()))
+
+    def _expression(self, names: tuple[str, ...]) -> str:
+        return self._call("nd.evaluate.object_scores", *names)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CompareConfig(TaskConfig):
     """Options of :func:`napari_dinov3.evaluate.compare_backbones`."""
 

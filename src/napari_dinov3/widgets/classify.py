@@ -32,7 +32,17 @@ from napari_dinov3.widgets.status import error_text
 
 SOURCES = (("files", "files on disk"), ("planes", "planes of a stack"))
 WHERE = (Choice("source", "Images are", "Where the images with known classes are.", "files", SOURCES),)
+POOLINGS = (
+    ("auto", "automatic"),
+    ("cls", "CLS token"),
+    ("cls+mean", "CLS and mean patch"),
+    ("mean", "mean patch"),
+    ("mean+std", "mean and spread"),
+)
 SETTINGS = (
+    Choice(
+        "pooling", "Vector", "What stands for an image; automatic: CLS and mean patch where there is a CLS.", "auto", POOLINGS
+    ),
     Number("size", "Longest side (px)", "Larger images are shrunk to this.", 512, 32, 4096, 32, 0),
     Number("folds", "Folds", "Turns of the test; images of one group are held out together.", 5, 2, 50, 1, 0),
     Number("C", "Fit (C)", "Larger follows the examples more closely.", 1.0, 0.0001, 10000, 0.5, 4),
@@ -178,7 +188,7 @@ class ClassifyImagesPanel(TaskPanel):
     def options(self) -> dict[str, Any]:
         """Give the settings of learning."""
         value = self.form.value()
-        chosen = {name: value[name] for name in ("backbone", "size", "folds", "C")}
+        chosen = {name: value[name] for name in ("backbone", "pooling", "size", "folds", "C")}
         return {**chosen, "class_weight": "balanced" if value["balanced"] else None}
 
     def make_job(self) -> Job[Any]:
@@ -275,7 +285,7 @@ class ClassifyImagesPanel(TaskPanel):
         if kept.get("run") is not None:
             result = kept["run"].result
             rows, part = image_classes.confusion_table(result)
-            self.report.setText(result.summary())
+            self.report.setText("\n".join(filter(None, (result.summary(), result.worst_text(), kept["run"].caution()))))
             self.confusion.setRows(rows, shading=part)
             self.classes.setRows(result.as_rows())
         if kept.get("predictions") is not None:

@@ -11,12 +11,13 @@ from qtpy.QtWidgets import QPushButton
 from napari_dinov3._napari import evaluation
 from napari_dinov3._napari.companion import read_companion
 from napari_dinov3._napari.compat import world_point
+from napari_dinov3._napari.evaluation import Scores
 from napari_dinov3._napari.layers import Source, read_layer
 from napari_dinov3.errors import InputError
 from napari_dinov3.evaluate.backbones import BackboneComparison, compare_backbones_steps
-from napari_dinov3.evaluate.segmentation import SegmentationScores, evaluate_segmentation_steps
+from napari_dinov3.evaluate.object_metrics import ObjectReport
 from napari_dinov3.progress import Job
-from napari_dinov3.recipe import CompareConfig, EvaluateConfig
+from napari_dinov3.recipe import CompareConfig, EvaluateConfig, EvaluateObjectsConfig
 from napari_dinov3.widgets.bar_chart import BarChart
 from napari_dinov3.widgets.check_list import CheckList
 from napari_dinov3.widgets.clipboard import copy_text
@@ -26,7 +27,9 @@ from napari_dinov3.widgets.panel import TaskPanel, field_row
 from napari_dinov3.widgets.result_table import ResultTable
 from napari_dinov3.widgets.status import error_text
 
+KINDS = (("classes", "classes"), ("planes", "objects of each plane"), ("stack", "objects across planes"))
 FIELDS = (
+    Choice("kind", "Labels are", "Classes, or objects with a number each.", "classes", KINDS),
     Number("tolerance", "Tolerance", "How far off a boundary may be and still count as right.", 2.0, 0.0, 1e6, 1.0, 2),
     Choice(
         "unit",
@@ -52,7 +55,9 @@ FIELDS = (
 )
 COMPARE_FIELDS = (
     Flag("mask", "0 is the background", "Tick for a dense mask; leave for scribbles, where 0 is not labelled.", False),
-    Number("folds", "Folds", "Blocks of neighbouring labelled planes that are held out in turn.", 5, 2, 50, 1, 0),
+    Number(
+        "folds", "Folds", "Blocks of neighbouring labelled planes (or parts of one) that are held out in turn.", 5, 2, 50, 1, 0
+    ),
     Number("max_planes", "Planes at most", "Labelled planes that are used, drawn evenly.", 20, 2, 1000, 1, 0),
 )
 HEADS = (
@@ -73,9 +78,9 @@ class EvaluatePanel(TaskPanel):
     run_text = "Measure"
     help_text = (
         "Measure: choose the labels to be judged and the true ones. The table has precision, recall, F1 (the same number as "
-        "Dice), IoU and boundary F1 of each class.\n"
-        "Compare backbones: choose an image and labels of two planes or more, tick what to try, and press Compare. Planes are "
-        "held out in blocks of neighbours, so that the figures are of planes that were not trained on. Bars show the mean F1, "
+        "Dice), IoU and boundary F1 of each class. Where labels are objects, it has matches and average precision (AP).\n"
+        "Compare backbones: choose an image and labels, best of two planes or more, tick what to try, and press Compare. Planes "
+        "(of a single one, parts) are held out, so that the figures are of what was not trained on. Bars show the mean F1, "
         "lines one standard deviation, dots the folds."
     )
 
@@ -101,7 +106,9 @@ class EvaluatePanel(TaskPanel):
 
     def _build_compare(self) -> None:
         self.image = LayerChooser(self.viewer, ("Image",), label="Image", tooltip="Image layer that the labels belong to.")
-        self.labels = self._labels("Labels to learn from", "Scribbles or dense labels on two planes or more.", optional="none")
+        self.labels = self._labels(
+            "Labels to learn from", "Scribbles or dense labels, best on two planes or more.", optional="none"
+        )
         self.compare_form = Form(COMPARE_FIELDS)
         self.backbones = CheckList(evaluation.backbone_options(), default=("filter-bank",), label="Backbones")
         self.heads = CheckList(HEADS, default=("linear", "kernel"), label="Heads")
@@ -109,7 +116,7 @@ class EvaluatePanel(TaskPanel):
         self.compare_button.clicked.connect(self.compare)
         self.compare_copy_button = QPushButton("Copy comparison as Python")
         self.compare_copy_button.clicked.connect(self.copy_comparison)
-        self.chart = BarChart("F1 on planes not trained on")
+        self.chart = BarChart("F1 where it was not trained")
         self.compare_text = wrapped_label(name="comparison")
         self.compare_table = ResultTable("comparison", "Mean and standard deviation over the folds, and seconds.")
         self.section(
@@ -158,6 +165,8 @@ class EvaluatePanel(TaskPanel):
 
     def refresh(self, *_: Any) -> None:
         """Bring buttons in step, those of the comparison too."""
+        for name in ("tolerance", "unit", "ignore_label", "pairing"):
+            self.form.set_shown(name, self.form.value()["kind"] == "classes")
         super().refresh()
         reason = self._why_not_compare()
         self.compare_button.setEnabled(not reason and not self.runner.running)
@@ -166,9 +175,11 @@ class EvaluatePanel(TaskPanel):
         )
         self.compare_copy_button.setEnabled(not reason)
 
-    def config(self) -> EvaluateConfig:
+    def config(self) -> EvaluateConfig | EvaluateObjectsConfig:
         """Give the settings of the measurement."""
         value = self.form.value()
+        if value["kind"] != "classes":
+            return EvaluateObjectsConfig(across=value["kind"])
         config = EvaluateConfig(tolerance=value["tolerance"], ignore_label=value["ignore_label"], pairing=value["pairing"])
         return evaluation.world_config(config, self._judged(), world=value["unit"] == "world")
 
@@ -182,17 +193,18 @@ class EvaluatePanel(TaskPanel):
             max_planes=value["max_planes"],
         )
 
-    def make_job(self) -> Job[SegmentationScores]:
+    def make_job(self) -> Job[Scores]:
         """Measure."""
         judged, true = self._judged(), self.reference.value()
         self._asked = f"{judged.placement.name!r} against {true.name!r}."
-        found, known = evaluation.label_pair(judged, true)
-        return evaluate_segmentation_steps(found, known, **self.config().options())
+        return evaluation.measure_steps(*evaluation.label_pair(judged, true), self.config())
 
-    def show_result(self, result: SegmentationScores) -> str:
+    def show_result(self, result: Scores) -> str:
         """Fill the tables."""
         self.session.kept(_NAME).update(scores=result, whose=self._asked)
         self._show_kept()
+        if isinstance(result, ObjectReport):
+            return result.total.summary()
         return f"Mean IoU {result.mean_iou:.3f}, mean F1 {result.report.macro_f1:.3f}, boundary F1 {result.mean_boundary_f1:.3f}."
 
     def script(self) -> str:
@@ -235,11 +247,12 @@ class EvaluatePanel(TaskPanel):
 
     def _show_kept(self) -> None:
         """Show the results of this viewer; they outlive the panel."""
-        scores: SegmentationScores | None = self.session.kept(_NAME).get("scores")
+        scores: Scores | None = self.session.kept(_NAME).get("scores")
         if scores is not None:
-            self.scores_text.setText(f"{self.session.kept(_NAME)['whose']} {scores.summary()}")
-            self.scores_table.setRows(scores.as_rows())
-            self.planes_table.setRows(scores.plane_rows())
+            text, rows, plane_rows = evaluation.shown_scores(scores)
+            self.scores_text.setText(f"{self.session.kept(_NAME)['whose']} {text}")
+            self.scores_table.setRows(rows)
+            self.planes_table.setRows(plane_rows)
         comparison: BackboneComparison | None = self.session.kept(_NAME).get("comparison")
         if comparison is not None:
             self.chart.setValue(evaluation.bars_of(comparison))
@@ -248,7 +261,7 @@ class EvaluatePanel(TaskPanel):
 
     def _why_not_compare(self) -> str:
         if self.image.value() is None or self.labels.value() is None:
-            return "Choose an image and labels on two planes of it or more."
+            return "Choose an image and labels of it."
         if not self.backbones.value() or not self.heads.value():
             return "Tick at least one backbone and one head."
         try:
