@@ -134,6 +134,7 @@ def main() -> None:
         missed = sum(not data[int(r) - 6 : int(r) + 7, int(c) - 6 : int(c) + 7].any() for points in drawn for r, c in points)
         text = f"live {'on ' if live else 'off'}  longest gap {gaps.max():5.0f} ms, 99 % under {np.percentile(gaps, 99):4.0f} ms"
         print(f"{text}, median {np.median(gaps):3.0f} ms; {missed} of {25 * len(drawn)} painted places missing", flush=True)
+    print(f"first answer {answers[0] * 1000:.0f} ms after the last stroke" if answers else "no answer", flush=True)
     print(f"{rounds[0]} rounds began; errors: {errors or 'none'}; {len(panel.prediction.done)} planes labelled")
     if chosen.picture is not None:
         viewer.screenshot(str(chosen.picture), canvas_only=False, flash=False)

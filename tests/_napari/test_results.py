@@ -102,3 +102,17 @@ def test_provenance_is_plain_json() -> None:
     layer = ViewerModel().add_image(np.zeros((8, 8)), metadata=record)
     assert provenance_of(layer)["settings"]["tau"] == 0.5
     assert provenance_of(ViewerModel().add_image(np.zeros((8, 8)))) == {}
+
+
+def test_filling_further_draws_the_data_and_leaves_the_thumbnail_for_the_end(viewer: ViewerModel) -> None:
+    owned = OwnedLayer(viewer)
+    layer = show(viewer, owned, 0)
+    drawn, thumbnails = [], []
+    layer.events.set_data.connect(lambda event: drawn.append(event))
+    layer.events.thumbnail.connect(lambda event: thumbnails.append(event))
+    layer.data[:] = 2
+    owned.refresh()
+    assert drawn and not thumbnails
+    before = layer.thumbnail.copy()
+    owned.refresh_thumbnail()
+    assert thumbnails and not np.array_equal(layer.thumbnail, before)

@@ -21,6 +21,7 @@ from napari_dinov3._napari.similarity import SimilarityView
 from napari_dinov3.errors import InputError
 from napari_dinov3.progress import collect
 from napari_dinov3.recipe import AlignConfig, ExtractConfig, ProbeConfig, TokenCutConfig
+from napari_dinov3.segment.cut import SolvedPlanes
 from napari_dinov3.segment.probe import Probe
 
 CONFIG = ExtractConfig(backbone="filter-bank", stride=4)
@@ -90,7 +91,7 @@ def round_of(viewer: ViewerModel, scribbles: Any, head: Any = "linear", **option
 
 
 def run(viewer: ViewerModel, work: Round) -> Prediction:
-    return collect(round_steps(session_of(viewer), work, {}))
+    return collect(round_steps(session_of(viewer), work, SolvedPlanes()))
 
 
 def test_labels_are_those_of_the_public_api(viewer: ViewerModel) -> None:
@@ -165,7 +166,7 @@ def test_zero_is_no_class_of_a_reference_that_has_more_values_than_there_are_cla
 
 def test_masks_follow_their_options_without_a_new_cut(viewer: ViewerModel) -> None:
     wanted = request(viewer)
-    features, cut, masks = collect(discovery.discover_steps(session_of(viewer), wanted, TokenCutConfig(tau=0.5)))
+    features, cut, masks = collect(discovery.discover_steps(session_of(viewer), wanted, TokenCutConfig(tau=0.5), SolvedPlanes()))
     np.testing.assert_array_equal(masks, nd.tokencut(features, tau=0.5).masks)
     other, inverted = collect(
         discovery.remask_steps(cut, wanted.source.planes, TokenCutConfig(tau=0.5, invert=True, component="all"), 2.0)
@@ -179,7 +180,7 @@ def test_masks_follow_their_options_without_a_new_cut(viewer: ViewerModel) -> No
 def test_the_copied_cut_is_the_one_that_was_made(viewer: ViewerModel, tau: Any) -> None:
     wanted = request(viewer)
     config = TokenCutConfig(tau=tau, component="largest", refine=8)
-    features, _, masks = collect(discovery.discover_steps(session_of(viewer), wanted, config))
+    features, _, masks = collect(discovery.discover_steps(session_of(viewer), wanted, config, SolvedPlanes()))
     names = {"nd": nd, "features": features, "image": viewer.layers["stack"].data}
     exec(discovery.cut_line(config, "zyx"), names)
     np.testing.assert_array_equal(names["cut"].masks, masks)
@@ -187,7 +188,7 @@ def test_the_copied_cut_is_the_one_that_was_made(viewer: ViewerModel, tau: Any) 
 
 def test_boxes_are_rectangles_around_the_pieces_in_the_layers_coordinates(viewer: ViewerModel) -> None:
     wanted = request(viewer)
-    _, cut, masks = collect(discovery.discover_steps(session_of(viewer), wanted, TokenCutConfig(tau=0.5)))
+    _, cut, masks = collect(discovery.discover_steps(session_of(viewer), wanted, TokenCutConfig(tau=0.5), SolvedPlanes()))
     boxes = discovery.box_shapes(cut, wanted.source.placement)
     rows, cols = np.nonzero(masks[1])
     corners = next(box for box in boxes if box[0, 0] == 1)
@@ -196,7 +197,9 @@ def test_boxes_are_rectangles_around_the_pieces_in_the_layers_coordinates(viewer
 
 
 def test_large_mask_stacks_stay_lazy(viewer: ViewerModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    _, cut, masks = collect(discovery.discover_steps(session_of(viewer), request(viewer), TokenCutConfig(tau=0.5)))
+    _, cut, masks = collect(
+        discovery.discover_steps(session_of(viewer), request(viewer), TokenCutConfig(tau=0.5), SolvedPlanes())
+    )
     monkeypatch.setattr(discovery, "MASKS_SHARE", 0)
     lazy = collect(discovery.masks_steps(cut, 2.0))
     assert isinstance(lazy, da.Array)

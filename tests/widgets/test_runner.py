@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 import warnings
@@ -9,10 +10,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from napari.utils import progress
 
+from napari_dinov3.cores import cores, threads
 from napari_dinov3.errors import FallbackWarning, InputError
 from napari_dinov3.progress import Progress
-from napari_dinov3.widgets.runner import Cancelled, Done, Failed, JobRunner, await_jobs, drive
+from napari_dinov3.widgets.runner import TURN_S, Cancelled, Done, Failed, JobRunner, await_jobs, drive
 from napari_dinov3.widgets.status import error_text, progress_text, status_html
 
 
@@ -187,3 +190,27 @@ def test_statuses_name_their_state_in_words() -> None:
     assert status_html("ready") == "<b>Ready.</b>"
     assert progress_text(Progress(2, 5)) == "step 2 of 5"
     assert "RuntimeError: out of memory." in error_text(RuntimeError("out of memory"))
+
+
+def test_while_jobs_run_threads_take_short_turns_and_leave_a_core(runner: JobRunner, qtbot: Any) -> None:
+    before, seen = sys.getswitchinterval(), []
+
+    def job() -> Any:
+        yield Progress(0, 1, "work")
+        seen.append((sys.getswitchinterval(), threads()))
+
+    with qtbot.waitSignal(runner.finished, timeout=10_000):
+        runner.run(job(), "A job")
+    assert await_jobs(10)
+    assert seen == [(pytest.approx(TURN_S), max(1, cores() - 1))]
+    assert sys.getswitchinterval() == before
+    assert threads() == cores()
+
+
+def test_only_listed_jobs_come_to_the_activity_dock(runner: JobRunner, qtbot: Any) -> None:
+    for listed in (True, False):
+        held = Held()
+        runner.run(held.job(1), "A job", listed=listed)
+        assert any(bar.desc.startswith("A job") for bar in progress._all_instances) is listed
+        held.go.set()
+        qtbot.waitUntil(lambda: not runner.running, timeout=10_000)

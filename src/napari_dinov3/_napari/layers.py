@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -301,9 +302,17 @@ def _linear(
     scale: npt.NDArray[np.float64], rotate: npt.NDArray[np.float64], shear: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
     """Compose rotation, shear and scale the way napari does."""
+    return _composed(*((part.tobytes(), part.shape) for part in (scale, rotate, shear)))
+
+
+@lru_cache(maxsize=64)  # asked for a dozen times after every stroke
+def _composed(*parts: tuple[bytes, tuple[int, ...]]) -> npt.NDArray[np.float64]:
     from napari.utils.transforms import CompositeAffine
 
-    return np.asarray(CompositeAffine(scale=scale, rotate=rotate, shear=shear).linear_matrix, dtype=np.float64)
+    scale, rotate, shear = (np.frombuffer(numbers).reshape(shape) for numbers, shape in parts)
+    matrix = np.array(CompositeAffine(scale=scale, rotate=rotate, shear=shear).linear_matrix, dtype=np.float64)
+    matrix.setflags(write=False)
+    return matrix
 
 
 def corner_worlds(placement: Placement, corners: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -8,9 +8,12 @@ change meanwhile: :attr:`Round.focus` is read before each plane.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Hashable, Mapping, MutableMapping
 from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -103,6 +106,12 @@ class Round:
         """What two rounds share if the answer of one is that of the other, the scribbles apart."""
         examples = tuple(id(example) for example in self.examples)
         return self.request.place, tuple(sorted(self.config.options().items(), key=str)), examples
+
+
+@lru_cache(maxsize=1)
+def load_ahead() -> None:
+    """Load in a thread, once, what the first training would load: it takes seconds, in which people have begun to paint."""
+    threading.Thread(target=import_module, args=("sklearn.linear_model",), name="napari-dinov3 load", daemon=True).start()
 
 
 def round_steps(session: Any, work: Round, pace: MutableMapping[Hashable, float]) -> Job[Prediction]:

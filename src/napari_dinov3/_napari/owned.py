@@ -74,10 +74,19 @@ class OwnedLayer:
         return layer is not None and layer.data is self._shown
 
     def refresh(self) -> None:
-        """Draw again, after the data shown were filled further."""
+        """Draw again, after the data shown were filled further.
+
+        The thumbnail waits for :meth:`refresh_thumbnail`: napari draws the whole layer list for it.
+        """
         layer = self.layer
         if layer is not None:
-            layer.refresh()
+            layer.refresh(thumbnail=False, highlight=False, extent=False)
+
+    def refresh_thumbnail(self) -> None:
+        """Bring the picture in the layer list in step with the data."""
+        layer = self.layer
+        if layer is not None:
+            layer.refresh(data_displayed=False, highlight=False, extent=False)
 
     def release(self) -> None:
         """Leave the present layer to the user; the next result gets a new one."""

@@ -23,6 +23,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from napari_dinov3.backbones.base import BackboneFacts, Embedding
+from napari_dinov3.cores import threads
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -71,7 +72,7 @@ class FilterBank:
             for c in range(channels)
             for sigma, first, last in _slots()
         ]
-        with ThreadPoolExecutor() as pool:
+        with ThreadPoolExecutor(threads()) as pool:
             list(pool.map(lambda job: self._one_scale(*job), jobs))
         return Embedding(out, None)
 

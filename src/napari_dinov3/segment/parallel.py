@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
+from napari_dinov3.cores import cores, threads
+
 _LOCK = threading.Lock()
 _LOCAL = threading.local()
 _original: list[tuple[Any, int]] = []  # each library and its number of threads before the first of the jobs that overlap
@@ -32,12 +34,17 @@ def in_threads(work: Callable[[int], None], starts: Sequence[int]) -> None:
         Where the blocks begin.
     """
     with one_library_thread():
-        if min(len(starts), _cores()) <= 1 or getattr(_LOCAL, "is_worker", False):  # workers must not wait for each other
-            for start in starts:
-                work(start)
+        several = min(len(starts), threads())
+        if several <= 1 or getattr(_LOCAL, "is_worker", False):  # workers must not wait for each other
+            _each(work, starts)
         else:
-            for _ in _pool().map(work, starts):
+            for _ in _pool().map(_each, [work] * several, [starts[first::several] for first in range(several)]):
                 pass
+
+
+def _each(work: Callable[[int], None], starts: Sequence[int]) -> None:
+    for start in starts:
+        work(start)
 
 
 @contextmanager
@@ -50,13 +57,9 @@ def one_library_thread() -> Iterator[None]:
         _give_threads_back()
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 @lru_cache(maxsize=1)
 def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(_cores(), "probe", initializer=_begin_worker)
+    return ThreadPoolExecutor(cores(), "probe", initializer=_begin_worker)
 
 
 def _begin_worker() -> None:

@@ -47,6 +47,7 @@ class LivePanel(ImagePanel):
 
     def begin_live(self) -> None:
         """Take over what an earlier panel of the viewer has left."""
+        live.load_ahead()
         self.owned = self.session.owned(NAME)
         self._round: Round | None = self.session.kept(NAME).get("run")
         self._canvas: Canvas | None = None if self._round is None else self._round.canvas
@@ -91,7 +92,7 @@ class LivePanel(ImagePanel):
         except InputError as error:
             self.say("error", error_text(error))
             return
-        self.start(self.steps_of(work), "Live", self.show_result)
+        self.start(self.steps_of(work), "Live", self.show_result, listed=False)
 
     def _answered(self, work: Round) -> bool:
         """Whether the last round, also one that still runs, failed or was cancelled, is the same."""
@@ -144,7 +145,7 @@ class LivePanel(ImagePanel):
         labels = run.prediction.labels
         if isinstance(labels, PlaneStack) and self._plane not in run.prediction.done:
             self._in_round = True
-            self.start(live.label_steps(run, self._pace()), "Live", self.show_result)
+            self.start(live.label_steps(run, self._pace()), "Live", self.show_result, listed=False)
 
     def _on_progress(self, event: Progress) -> None:
         super()._on_progress(event)

@@ -180,10 +180,13 @@ class TaskPanel(QWidget):
         self.status.setText(status_html(state, message))
         self.status.setProperty("state", state)
 
-    def start(self, job: Job[Any], title: str, on_result: Callable[[Any], str]) -> None:
-        """Run a job; `on_result` gets its answer in the main thread and returns a sentence for the status line."""
+    def start(self, job: Job[Any], title: str, on_result: Callable[[Any], str], *, listed: bool = True) -> None:
+        """Run a job; `on_result` gets its answer in the main thread and returns a sentence for the status line.
+
+        A job that comes with every stroke is not `listed` in napari's activity dock.
+        """
         self._on_result = on_result
-        self.runner.run(job, title)
+        self.runner.run(job, title, listed=listed)
 
     def run(self) -> None:
         """Do what the Run button does; also for the console."""

@@ -24,12 +24,16 @@ from typing import Any, ClassVar
 from napari.utils import progress
 from qtpy.QtCore import QObject, Qt, Signal
 
+from napari_dinov3.cores import leave_a_core
 from napari_dinov3.errors import FallbackWarning, IllPosedWarning
 from napari_dinov3.progress import Job, Progress
 
-PROGRESS_EVERY_S = 0.05
+PROGRESS_EVERY_S = 0.15  # each time the bar moves, Qt draws the whole window
 BAR_STEPS = 1000
 """Steps of a progress bar, whatever is counted: Qt's bars end at two thousand million, and downloads count bytes."""
+
+TURN_S = 0.0005
+"""Longest turn of a thread that runs Python code while others wait for theirs."""
 
 NICENESS = 4
 """Of workers: drawing comes first; threads that a worker begins take it over."""
@@ -60,7 +64,7 @@ Outcome = Done | Failed | Cancelled
 
 
 def drive(job: Job[Any], stop: threading.Event) -> Generator[Progress, None, Outcome]:
-    """Pull a job in a worker: pass on progress at most 20 times a second, stop between steps, catch what it raises.
+    """Pull a job in a worker: pass on progress a few times a second, stop between steps, catch what it raises.
 
     Parameters
     ----------
@@ -116,6 +120,7 @@ class _Worker(QObject):
 
     def _drive(self) -> None:
         _give_way()
+        _take_short_turns(1)
         _LISTENERS[threading.get_ident()] = lambda shown: self.sent.emit((self._number, shown))
         try:
             steps = drive(self._job, self._stop)
@@ -124,15 +129,34 @@ class _Worker(QObject):
         except StopIteration as end:
             self.sent.emit((self._number, end.value))
         finally:
+            _take_short_turns(-1)
             _LISTENERS.pop(threading.get_ident(), None)
             _Worker.alive.discard(self._thread)
 
 
 def _give_way() -> None:
     """Let the canvas be drawn first where both need the processor; Linux has priorities for single threads."""
+    leave_a_core()
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+
+
+_TURNS_LOCK = threading.Lock()
+_turns: list[float] = []
+"""Length of a thread's turn before the first of the jobs that run, as often as there are jobs."""
+
+
+def _take_short_turns(jobs: int) -> None:
+    """Have Python change threads sooner while jobs run: drawing a frame takes a hundred turns, one a call of OpenGL."""
+    with _TURNS_LOCK:
+        if jobs > 0:
+            _turns.append(_turns[0] if _turns else sys.getswitchinterval())
+            sys.setswitchinterval(min(TURN_S, _turns[0]))
+        else:
+            before = _turns.pop()
+            if not _turns:
+                sys.setswitchinterval(before)
 
 
 _LISTENERS: dict[int, Callable[[warnings.WarningMessage], None]] = {}
@@ -197,7 +221,7 @@ class JobRunner(QObject):
         """Whether a run has been started whose answer has not come yet."""
         return self._running
 
-    def run(self, job: Job[Any], title: str) -> None:
+    def run(self, job: Job[Any], title: str, *, listed: bool = True) -> None:
         """Start a job; one that still runs is cancelled and its answer dropped.
 
         Parameters
@@ -205,14 +229,16 @@ class JobRunner(QObject):
         job : generator
             Not yet started.
         title : str
-            For napari's activity dock; without one the job is not listed there.
+            What is being done, for people.
+        listed : bool
+            Also list it in napari's activity dock, which takes a few frames' time each time.
         """
         self.abandon()
         self._stop = threading.Event()
         self._running = True
         self._worker = _Worker(job, self._stop, self._number)
         self._worker.sent.connect(self._on_mail, Qt.ConnectionType.QueuedConnection)
-        self._bar = progress(total=0, desc=title) if title else None
+        self._bar = progress(total=0, desc=title) if title and listed else None
         self.started.emit(title)
         self._worker.start()
 

@@ -240,6 +240,7 @@ class SegmentPanel(LivePanel):
         run = self._round
         assert run is not None and run.prediction is result  # only called for the run that was made last
         layer = self.show_labels(run)
+        self.owned.refresh_thumbnail()
         self.session.kept(NAME).update(layer_id=run.request.source.placement.layer_id, run=run)
         soft = self._show_soft_layers(run)
         self.refresh()
