@@ -11,7 +11,7 @@ import pytest
 from napari.components import ViewerModel
 
 import napari_dinov3 as nd
-from napari_dinov3._napari import alignment, discovery, live, segmentation
+from napari_dinov3._napari import alignment, discovery, discovery_extras, live, segmentation
 from napari_dinov3._napari.jobs import FeatureRequest, features_steps, pca_steps, region_steps, request_features
 from napari_dinov3._napari.layers import read_layer
 from napari_dinov3._napari.live import Round, round_steps
@@ -91,7 +91,7 @@ def round_of(viewer: ViewerModel, scribbles: Any, head: Any = "linear", **option
 
 
 def run(viewer: ViewerModel, work: Round) -> Prediction:
-    return collect(round_steps(session_of(viewer), work, SolvedPlanes()))
+    return collect(round_steps(session_of(viewer), work, {}))
 
 
 def test_labels_are_those_of_the_public_api(viewer: ViewerModel) -> None:
@@ -166,7 +166,9 @@ def test_zero_is_no_class_of_a_reference_that_has_more_values_than_there_are_cla
 
 def test_masks_follow_their_options_without_a_new_cut(viewer: ViewerModel) -> None:
     wanted = request(viewer)
-    features, cut, masks = collect(discovery.discover_steps(session_of(viewer), wanted, TokenCutConfig(tau=0.5), SolvedPlanes()))
+    features, cut, masks, _ = collect(
+        discovery.discover_steps(session_of(viewer), wanted, TokenCutConfig(tau=0.5), SolvedPlanes())
+    )
     np.testing.assert_array_equal(masks, nd.tokencut(features, tau=0.5).masks)
     other, inverted = collect(
         discovery.remask_steps(cut, wanted.source.planes, TokenCutConfig(tau=0.5, invert=True, component="all"), 2.0)
@@ -180,7 +182,7 @@ def test_masks_follow_their_options_without_a_new_cut(viewer: ViewerModel) -> No
 def test_the_copied_cut_is_the_one_that_was_made(viewer: ViewerModel, tau: Any) -> None:
     wanted = request(viewer)
     config = TokenCutConfig(tau=tau, component="largest", refine=8)
-    features, _, masks = collect(discovery.discover_steps(session_of(viewer), wanted, config, SolvedPlanes()))
+    features, _, masks, _ = collect(discovery.discover_steps(session_of(viewer), wanted, config, SolvedPlanes()))
     names = {"nd": nd, "features": features, "image": viewer.layers["stack"].data}
     exec(discovery.cut_line(config, "zyx"), names)
     np.testing.assert_array_equal(names["cut"].masks, masks)
@@ -188,8 +190,8 @@ def test_the_copied_cut_is_the_one_that_was_made(viewer: ViewerModel, tau: Any) 
 
 def test_boxes_are_rectangles_around_the_pieces_in_the_layers_coordinates(viewer: ViewerModel) -> None:
     wanted = request(viewer)
-    _, cut, masks = collect(discovery.discover_steps(session_of(viewer), wanted, TokenCutConfig(tau=0.5), SolvedPlanes()))
-    boxes = discovery.box_shapes(cut, wanted.source.placement)
+    _, cut, masks, _ = collect(discovery.discover_steps(session_of(viewer), wanted, TokenCutConfig(tau=0.5), SolvedPlanes()))
+    boxes = discovery_extras.box_shapes(cut, wanted.source.placement)
     rows, cols = np.nonzero(masks[1])
     corners = next(box for box in boxes if box[0, 0] == 1)
     assert (corners[:, 1].min(), corners[:, 1].max()) == (rows.min() - 0.5, rows.max() + 0.5)
@@ -197,7 +199,7 @@ def test_boxes_are_rectangles_around_the_pieces_in_the_layers_coordinates(viewer
 
 
 def test_large_mask_stacks_stay_lazy(viewer: ViewerModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    _, cut, masks = collect(
+    _, cut, masks, _ = collect(
         discovery.discover_steps(session_of(viewer), request(viewer), TokenCutConfig(tau=0.5), SolvedPlanes())
     )
     monkeypatch.setattr(discovery, "MASKS_SHARE", 0)
