@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from napari_dinov3._napari.layers import Source
 from napari_dinov3.align.drift import TEMPLATES
+from napari_dinov3.align.links import Link, planned_links
 from napari_dinov3.align.stack import StackAlignment, align_stack_steps, solve_stack
 from napari_dinov3.align.template import align_to_template_steps
 from napari_dinov3.errors import InputError
@@ -82,7 +84,31 @@ def place_of(source: Source) -> tuple[str, ...]:
     )
 
 
-def align_steps(planes: Planes, config: AlignConfig) -> Job[tuple[StackAlignment, Any]]:
+def links_key(source: Source, config: AlignConfig, version: Hashable) -> Hashable:
+    """Tell what the links of a run depend on: the pixels, and how they are compared; not how poses are solved from them.
+
+    Parameters
+    ----------
+    source : Source
+        The stack.
+    config : AlignConfig
+        How.
+    version : hashable
+        State of the layer's data; see :meth:`napari_dinov3._napari.session.Session.version`.
+    """
+    return place_of(source), version, config.model, config.backbone, config.rotation
+
+
+def links_text(known: Mapping[tuple[int, int], Link], planes: int, reach: Iterable[int]) -> str:
+    """Say how many links of a run are there already; empty where none is."""
+    wanted = planned_links(planes, reach)
+    there = sum(pair in known for pair in wanted)
+    return f"{there} of {len(wanted)} links are there already" if there else ""
+
+
+def align_steps(
+    planes: Planes, config: AlignConfig, *, known: MutableMapping[tuple[int, int], Link] | None = None
+) -> Job[tuple[StackAlignment, Any]]:
     """Align a stack and resample it.
 
     Parameters
@@ -91,6 +117,8 @@ def align_steps(planes: Planes, config: AlignConfig) -> Job[tuple[StackAlignment
         The stack.
     config : AlignConfig
         How.
+    known : mutable mapping, optional
+        Links that are there already; new ones are added at once, so that a cancelled run goes on from them.
 
     Returns
     -------
@@ -111,6 +139,7 @@ def align_steps(planes: Planes, config: AlignConfig) -> Job[tuple[StackAlignment
             anchors=config.anchors,
             exclude=config.exclude,
             include=config.include,
+            known=known,
         ),
         start=0,
         span=80,

@@ -76,6 +76,12 @@ def add_line(kind: str, expression: str, *, name: str, placement: Placement, tra
     return f"viewer.add_{kind}({', '.join(words)})"
 
 
+def add_whole_line(kind: str, expression: str, *, name: str, transform: Mapping[str, Any], **options: Any) -> str:
+    """Write the line that adds a layer whose array has all its axes already; see :func:`add_line`."""
+    words = [expression, f"name={name!r}", *_transform_words(transform, len(transform["scale"]))]
+    return f"viewer.add_{kind}({', '.join([*words, *(f'{key}={value!r}' for key, value in options.items())])})"
+
+
 def script_of(lines: Iterable[str]) -> str:
     """Put lines together under the import."""
     return "\n".join([IMPORT, "", *lines]) + "\n"

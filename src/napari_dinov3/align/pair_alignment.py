@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from napari_dinov3.align.elastic import SplineField
 from napari_dinov3.align.quality import MatchQuality
+from napari_dinov3.align.stack_alignment import pulled_back
 from napari_dinov3.align.transforms import Model, Points, layer_affine
 from napari_dinov3.align.warp import warp
 from napari_dinov3.errors import InputError
@@ -84,6 +85,27 @@ class PairAlignment:
         at = np.asarray(points, np.float64).reshape(-1, 2)
         mapped = transform_points(self.matrix, at)
         return mapped if self.field is None else mapped + self.field.at(at)
+
+    def map_back(self, points: npt.ArrayLike) -> Points:
+        """Find where places of the moving image lie in the fixed image: the inverse of :meth:`map_points`.
+
+        Parameters
+        ----------
+        points : (N, 2) array-like
+            ``(row, col)`` in pixels of the moving image.
+
+        Returns
+        -------
+        points : (N, 2) float64
+            ``(row, col)`` in pixels of the fixed image.
+
+        Raises
+        ------
+        InputError
+            If the pair was refused.
+        """
+        self._must_match()
+        return pulled_back(np.asarray(points, np.float64).reshape(-1, 2), self.matrix, self.field)
 
     def errors(self, fixed: npt.ArrayLike, moving: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Check the alignment with landmarks.

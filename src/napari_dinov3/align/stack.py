@@ -108,7 +108,7 @@ def align_stack_steps(
     Yields
     ------
     Progress
-        One event a section.
+        One event a section, and one a link.
 
     Returns
     -------
@@ -162,14 +162,17 @@ def match_steps(
     factor = thumbnail_factor(planes.shape[1:], side=WORKING_SIDE)
     held: OrderedDict[int, Section] = OrderedDict()
     longest = max((b - a for a, b in wanted), default=0)
+    done = 0
     for z in range(len(planes)):
-        yield Progress(z, len(planes), f"Section {z + 1} of {len(planes)}")
+        yield Progress(done, len(wanted), f"Section {z + 1} of {len(planes)}")
         pairs = [pair for pair in wanted if pair[1] == z]
         if any(pair not in known for pair in pairs) or not pairs:
             held[z] = prepare_section(planes.plane(z), factor=factor, backbone=backbone)
         for a, b in pairs:
+            done += 1
             if (a, b) in known:
                 continue
+            yield Progress(done - 1, len(wanted), f"Sections {a} and {b}: link {done} of {len(wanted)}")
             if a not in held:
                 held[a] = prepare_section(planes.plane(a), factor=factor, backbone=backbone)
             fit = fit_sections(held[a], held[b], model=linear, rotation=rotation, hint=_expected(known, a, b))
@@ -178,7 +181,7 @@ def match_steps(
             known[a, b] = Link(a, b, fit.matrix, fit.match, field=fit.field)
         for old in [k for k in held if k <= z - longest]:
             del held[old]
-    yield Progress(len(planes), len(planes), "Solving for all poses")
+    yield Progress(len(wanted), len(wanted), "Solving for all poses")
     return tuple(known[pair] for pair in wanted)
 
 

@@ -127,7 +127,7 @@ class StackAlignment:
         sections = np.clip(np.rint(at[:, 0]).astype(int), 0, len(self) - 1)
         for z in np.unique(sections):
             chosen = sections == z
-            at[chosen, 1:] = _pulled_back(at[chosen, 1:], self.transforms[z], self.field_of(int(z)))
+            at[chosen, 1:] = pulled_back(at[chosen, 1:], self.transforms[z], self.field_of(int(z)))
         return at
 
     def layer_affine(self, section: int) -> Matrix:
@@ -165,8 +165,23 @@ def _magnification(shape: tuple[int, ...], planes: int, plane_shape: tuple[int, 
     )
 
 
-def _pulled_back(points: npt.NDArray[np.float64], matrix: Matrix, bend: SplineField | None) -> npt.NDArray[np.float64]:
-    """Solve ``matrix p + bend(p) = point`` for p; a displacement that does not fold makes the iteration contract."""
+def pulled_back(points: npt.NDArray[np.float64], matrix: Matrix, bend: SplineField | None) -> npt.NDArray[np.float64]:
+    """Solve ``matrix p + bend(p) = point`` for every p; a displacement that does not fold makes the iteration contract.
+
+    Parameters
+    ----------
+    points : (N, 2) float64
+        ``(row, col)`` in the raw (moving) image.
+    matrix : (3, 3) float64
+        Aligned (fixed) to raw (moving).
+    bend : SplineField or None
+        Displacement after it.
+
+    Returns
+    -------
+    points : (N, 2) float64
+        ``(row, col)`` in the aligned frame.
+    """
     back: Matrix = np.asarray(np.linalg.inv(matrix), np.float64)
     at = transform_points(back, points)
     for _ in range(_INVERSIONS if bend is not None else 0):

@@ -1,256 +1,299 @@
-"""Align: bring the planes of a stack into register, keep the transforms, carry other layers along."""
+"""Align: bring the planes of a stack, or two layers, into register, keep the transforms, carry other layers along."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from qtpy.QtWidgets import QPushButton
+from qtpy.QtCore import QSignalBlocker
+from qtpy.QtWidgets import QLineEdit
 
-from napari_dinov3._napari import alignment, results, script
-from napari_dinov3._napari.companion import read_companion
-from napari_dinov3._napari.compat import unwrap
-from napari_dinov3._napari.layers import Source
-from napari_dinov3._napari.provenance import provenance
-from napari_dinov3.align.stack import StackAlignment
+from napari_dinov3._napari import alignment, alignment_files, alignment_pair, script
+from napari_dinov3._napari.alignment import Aligned
+from napari_dinov3._napari.alignment_channel import channel_count, point_of_channel
+from napari_dinov3._napari.alignment_layers import result_lines
+from napari_dinov3._napari.alignment_pair import AlignedPair
+from napari_dinov3._napari.compat import world_point
+from napari_dinov3._napari.image_classes import parse_planes
+from napari_dinov3._napari.layers import Source, read_layer
 from napari_dinov3.errors import InputError
 from napari_dinov3.progress import Job
-from napari_dinov3.recipe import AlignConfig, ApplyConfig
-from napari_dinov3.widgets.form import Choice, Form, wrapped_label
-from napari_dinov3.widgets.image_panel import ImagePanel
-from napari_dinov3.widgets.layer_chooser import LayerChooser
+from napari_dinov3.recipe import AlignConfig, PairConfig
+from napari_dinov3.widgets.align_fields import FIELDS, MODE, PRESETS
+from napari_dinov3.widgets.align_pair import PairFields
+from napari_dinov3.widgets.align_results import NAME, AlignResults
+from napari_dinov3.widgets.form import Form
 from napari_dinov3.widgets.panel import field_row
-from napari_dinov3.widgets.section_table import SectionTable
 from napari_dinov3.widgets.status import error_text
 
-MODELS = tuple((model, model) for model in ("translation", "rigid", "similarity", "affine", "elastic"))
-PROPOSALS = (("auto", "features"), (None, "pixels only"))
-DRIFTS = (
-    ("minimum", "least movement"),
-    ("first", "first good plane"),
-    ("trend", "keep slow trend"),
-    ("median", "median of neighbours"),
-    ("mean", "mean of all (movie)"),
-)
-FIELDS = (
-    Choice(
-        "model",
-        "Movement",
-        "Translation shifts a plane, rigid also turns it, similarity sizes it, affine shears it, elastic bends it.",
-        "rigid",
-        MODELS,
-    ),
-    Choice("backbone", "Proposed by", "What finds the rough position, which pixels then refine.", "auto", PROPOSALS),
-    Choice("drift", "Common frame", "Which frame the planes are moved into.", "minimum", DRIFTS),
-)
+_CONFIG = ("model", "backbone", "drift")
 
 
-class AlignPanel(ImagePanel):
-    """Bring a stack into register."""
+class AlignPanel(AlignResults):
+    """Bring a stack, or two layers, into register."""
 
-    title = "Align a stack"
-    summary = "Bring the planes of a stack into register; the original stays as it is."
+    title = "Align"
+    summary = "Bring the planes of a stack, or two layers, into register; the originals stay as they are."
     run_text = "Align"
-    uses_features = False
     help_text = (
-        "1. Choose a stack and what a plane may do: try translation or rigid first.\n"
+        "1. Choose a stack and what a plane may do: try translation or rigid first. Or choose a pair: the image stays, the "
+        "moving layer is resampled onto it; stain, modality and pixel size may differ.\n"
         "2. Align adds a resampled copy. The table says how each plane was moved. Match counts standard deviations above wrong "
-        "offsets: from 6.5 a match is accepted; a plane that matches no neighbour gets a pose between theirs.\n"
-        "3. Move another layer of the same shape (labels, another channel) along with the same transforms.\n"
-        "The transforms are in the new layer's metadata."
+        "offsets: from 6.5 a match is accepted; a plane that matches no neighbour gets a pose between theirs. A cancelled run "
+        "goes on where it was.\n"
+        "3. Look across the stack, at a checkerboard, or blink. Move other layers along: channels, labels, points, shapes.\n"
+        "4. Save the transforms, for other tools too, or the aligned image."
     )
 
     def build_task(self) -> None:
-        """Add settings, table and the layer that moves along."""
-        self._tabled: alignment.Aligned | None = None
-        self.form = Form(FIELDS)
-        self.table = SectionTable()
-        self.table.useChanged.connect(self.solve_again)
-        self.whose = wrapped_label(name="whose")
-        self.follower = LayerChooser(
-            self.viewer,
-            ("Image", "Labels"),
-            label="Layer to move along",
-            optional="none",
-            tooltip="Another layer of the same shape, moved with the same transforms.",
-        )
-        self.move_button = QPushButton("Move this layer along")
-        self.move_button.clicked.connect(self.move_follower)
-        self.section("Alignment", self.form)
-        self.section("How each plane was moved (px, °)", self.table)
-        self.section("Another layer", self.whose, field_row("Layer", self.follower), self.move_button)
+        """Add settings and results."""
+        self.mode, self.form = Form((MODE,)), Form(FIELDS)
+        self.pair = PairFields(self.viewer)
+        self.anchors = QLineEdit()
+        self.anchors.setPlaceholderText("none; such as 0, 40")
+        self.anchors.setToolTip("Planes that stay where they are; they set the common frame.")
+        self.anchors.setAccessibleName("Planes that stay")
+        self.anchor_row = field_row("Planes that stay", self.anchors)
+        self.section("Alignment", self.mode, self.pair, self.form, self.anchor_row)
+        self.form.editor("preset").currentIndexChanged.connect(self._on_preset)
+        self.mode.valueChanged.connect(self.changed)
         self.form.valueChanged.connect(self.changed)
-        self.follower.valueChanged.connect(self.refresh)
-        self.on_close(self.follower.dispose)
+        self.pair.valueChanged.connect(self.changed)
+        self.anchors.editingFinished.connect(self.changed)
+        self.on_close(self.pair.dispose)
+        self.build_results()
 
     @property
-    def kept(self) -> alignment.Aligned | None:
-        """The last alignment of this viewer; it outlives the panel, and goes with the layer that was aligned."""
-        kept: alignment.Aligned | None = self.session.kept(type(self).__name__).get("aligned")
-        return kept
+    def is_pair(self) -> bool:
+        """Whether two layers are aligned, not the planes of one."""
+        return bool(self.mode.value()["mode"] == "pair")
 
     def value(self) -> dict[str, Any]:
         """Read every setting."""
-        return {**super().value(), **self.form.value()}
+        own = {**self.mode.value(), **self.form.value(), "anchors": self.anchors.text(), **self.pair.value()}
+        return {**super().value(), **own}
 
     def setValue(self, value: Mapping[str, Any]) -> None:
         """Set some or all settings."""
         super().setValue(value)
-        self.form.setValue(value)
+        self._offer_channels()
+        self.mode.setValue(value)
+        with QSignalBlocker(self.form.editor("preset")):
+            self.form.setValue(value)
+        self.pair.setValue(value)
+        if "anchors" in value:
+            self.anchors.setText(str(value["anchors"]))
+        self.changed()
 
     def config(self) -> AlignConfig:
-        """Give the settings as a recipe's."""
-        return AlignConfig(**self.form.value())
+        """Give the settings of a stack as a recipe's."""
+        chosen, text = self.form.value(), self.anchors.text().strip()
+        anchors = parse_planes(text, len(self.source().planes)) if text else None
+        return AlignConfig(**{name: chosen[name] for name in _CONFIG}, anchors=anchors)
+
+    def pair_config(self, fixed: Source, moving: Source) -> PairConfig:
+        """Give the settings of a pair as a recipe's."""
+        chosen, start = self.form.value(), self.pair.value()["start"]
+        marks = None
+        if start == "place":
+            marks = alignment_pair.from_places(fixed, moving)
+        elif start != "search" and self.pair.landmarks is not None:
+            marks = alignment_pair.landmarks_of(self.pair.landmarks, fixed, moving)
+        return PairConfig(
+            model=chosen["model"],
+            backbone=chosen["backbone"],
+            landmarks=None if marks is None else alignment_pair.as_option(marks),
+            landmark_use="fit" if start == "only" else "start",
+        )
+
+    def source(self) -> Source:
+        """Read the chosen channel of the chosen layer as planes, lazily."""
+        layer = self.image.value()
+        point = point_of_channel(layer, world_point(self.viewer), self.form.value()["channel"])
+        return read_layer(layer, point=point, level=self._level(), region=self.part.region(layer))
+
+    def pair_sources(self) -> tuple[Source, Source]:
+        """Read the plane in view of the fixed and of the moving layer."""
+        point, layer = world_point(self.viewer), self.image.value()
+        at = point_of_channel(layer, point, self.form.value()["channel"])
+        fixed = alignment_pair.one_plane(layer, at, level=self._level(), region=self.part.region(layer))
+        return fixed, alignment_pair.in_one_unit(fixed, alignment_pair.one_plane(self.pair.moving, point))
+
+    def slider_state(self) -> Any:
+        """Give what the sliders choose: of a pair the planes too."""
+        if self.image.value() is None or not self.is_pair or self.pair.moving is None:
+            return super().slider_state()
+        return tuple(source.placement.fixed for source in self.pair_sources())
 
     def problem(self) -> str:
-        """Ask for a stack."""
+        """Ask for a stack, or for a second layer."""
         problem = super().problem()
-        if not problem and len(self.source().planes) < 2:
-            return f"{self.image.value().name!r} is a single image; choose a stack of two planes or more."
-        return problem
+        if problem:
+            return problem
+        if self.is_pair:
+            missing = self.pair.problem(self.image.value())
+            if not missing:
+                self.pair_config(*self.pair_sources())
+            return missing
+        if len(self.source().planes) < 2:
+            return f"{self.image.value().name!r} is a single image; choose a stack of two planes or more, or a pair of layers."
+        self.config()
+        return ""
+
+    def ready_text(self) -> str:
+        """Say what is there of a run that was cancelled."""
+        if self.is_pair:
+            return ""
+        config, source = self.config(), self.source()
+        return alignment.links_text(self._known(source, config), len(source.planes), config.reach)
+
+    def cancelled_text(self) -> str:
+        """Say that the links stay."""
+        text = "" if self._problem() else self.ready_text()
+        return f"{text}; Align goes on from them." if text else super().cancelled_text()
 
     def refresh(self, *_: Any) -> None:
-        """Bring table and buttons in step, the task's own too."""
+        """Show what belongs to the chosen kind of alignment, and bring all in step."""
+        self._offer_channels()
+        pair = self.is_pair
+        self.pair.setHidden(not pair)
+        self.anchor_row.setHidden(pair)
+        for name in ("preset", "drift"):
+            self.form.set_shown(name, not pair)
+        self.form.set_shown("channel", channel_count(self.image.value()) > 1)
         super().refresh()
-        kept = self.kept
-        if kept is not self._tabled:
-            self._tabled = kept
-            self.table.fill([] if kept is None else alignment.section_table(kept.alignment))
-        self.whose.setText("" if kept is None else f"Transforms of {kept.source.placement.name!r}.")
-        self.whose.setHidden(kept is None)
-        reason = self._why_nothing_moves()
-        self.move_button.setEnabled(not reason and not self.runner.running)
-        self.move_button.setToolTip(reason or "Add a copy of this layer, moved like the stack.")
 
-    def _why_nothing_moves(self) -> str:
-        kept, image = self.kept, self.image.value()
-        if kept is None:
-            return "Align a stack first."
-        if image is None or image.unique_id != kept.source.placement.layer_id:
-            return f"The transforms are of {kept.source.placement.name!r}: choose it as the image, or align this one first."
-        return "Choose a layer to move along." if self.follower.value() is None else ""
-
-    def make_job(self) -> Job[tuple[StackAlignment, Any]]:
+    def make_job(self) -> Job[Any]:
         """Estimate and resample."""
+        image = self.image.value()
+        if self.is_pair:
+            fixed, moving = self.pair_sources()
+            pair_config = self.pair_config(fixed, moving)
+            self._asked_pair = (fixed, moving, pair_config, tuple(self.pair_lines()), self.pair.moving)
+            return alignment_pair.pair_steps(fixed, moving, pair_config)
         source, config = self.source(), self.config()
-        self._asked = (source, config, tuple(self.align_lines()), self.image.value())
-        return alignment.align_steps(source.planes, config)
+        self._asked = (source, config, tuple(self.align_lines()), image)
+        return alignment.align_steps(source.planes, config, known=self._known(source, config))
 
-    def show_result(self, result: tuple[StackAlignment, Any]) -> str:
-        """Add the aligned stack, keep the transforms, fill the table."""
-        path, aligned = result
+    def show_result(self, result: Any) -> str:
+        """Add the aligned image, keep the transforms, fill the table."""
+        found, data = result
+        if self._is_of_pair(found):
+            return self._show_pair(found, data)
         source, config, lines, like = self._asked
-        kept = alignment.Aligned(path, source, config, lines)
-        self.session.kept(type(self).__name__).update(aligned=kept, layer_id=source.placement.layer_id)
-        code = script.script_of([*lines, ApplyConfig().to_python(), _add_line(source, "aligned", like)])
-        layer = self._add(kept, source, aligned, like, code)
-        self.refresh()
-        bad, count = len(path.bad), len(path.transforms)
+        layer = self.show_kept(Aligned(found, source, config, lines), data, like)
+        bad, count = len(found.bad), len(found.transforms)
         lost = f"; {bad} match no neighbour and got a pose between theirs" if bad else ""
         if bad == count:
             lost = "; none matches another, so nothing was moved"
         return f"Added {layer.name!r}: {count} planes{lost}."
 
-    def solve_again(self, section: int, use: bool) -> None:
-        """Leave a plane out, or let it in, and solve again without matching again."""
-        kept, image = self.kept, self.image.value()
-        if kept is None or self.runner.running or image is None or image.unique_id != kept.source.placement.layer_id:
-            self._tabled = None  # the box goes back to what holds
-            self.refresh()
-            return
-        config = alignment.with_section(kept.config, section, use=use)
-        self._asked = (kept.source, config, (*kept.lines[:-1], config.to_python("image")), image)
-        self.start(alignment.solve_again_steps(kept, config), "Solving again", self.show_result)
-
     def align_lines(self) -> list[str]:
-        """Write the alignment as Python, from the layer on."""
+        """Write the alignment of a stack as Python, from the layer on."""
         source = self.source()
         config = self.config() if not source.planes.rgb else replace(self.config(), axes=script.axes_of(source))
         return [*self.image_script(), config.to_python("image")]
 
+    def pair_lines(self) -> list[str]:
+        """Write the alignment of a pair as Python, from the layers on."""
+        fixed, moving = self.pair_sources()
+        config = self.pair_config(fixed, moving)
+        return [*self._layer_lines(fixed, moving), config.to_python(*map(_with_spacing, (fixed, moving), ("fixed", "moving")))]
+
     def script(self) -> str:
         """Write alignment and resampling; and the layer that moves along, where one is chosen."""
-        source, like = self.source(), self.follower.value()
-        lines = [*self.align_lines(), ApplyConfig().to_python(), _add_line(source, "aligned", self.image.value())]
-        try:
-            lines += [] if like is None else self._follow_lines(read_companion(like, source), like)
-        except InputError as error:
-            lines.append(f"# {like.name!r} is left out: {error.problem}")
-        return script.script_of(lines)
+        if self.is_pair:
+            fixed, moving = self.pair_sources()
+            lines: list[str] = self.pair_lines()
+            planned: Any = AlignedPair(_NOT_YET, fixed, moving, self.pair_config(fixed, moving), ())
+            lines += result_lines(planned, self.pair.moving)
+        else:
+            lines = self.align_lines()
+            planned = Aligned(_NOT_YET, self.source(), self.config(), ())
+            lines += result_lines(planned, self.image.value())
+        return script.script_of([*lines, *self.follow_lines(planned)])
 
-    def move_follower(self) -> None:
-        """Add a copy of another layer, moved with the same transforms."""
-        kept, like = self.kept, self.follower.value()
-        reason = self._why_nothing_moves()
-        if kept is None or reason:
-            self.say("blocked", reason)
-            return
+    def load(self, path: str) -> None:
+        """Apply transforms of a file to the chosen layers."""
         try:
-            source = read_companion(like, kept.source)
-        except InputError as error:
+            problem = self._problem()
+            if problem:
+                self.say("blocked", problem)
+                return
+            job, show = self._loaded_pair(path) if self.is_pair else self._loaded_stack(path)
+        except (InputError, OSError) as error:
             self.say("error", error_text(error))
             return
-        code = script.script_of([*kept.lines, *self._follow_lines(source, like)])
-        self.start(
-            alignment.resample_steps(kept.alignment, source.planes, labels=_is_labels(like)),
-            "Moving along",
-            lambda moved: f"Added {self._add(kept, source, moved, like, code).name!r}.",
-        )
+        self.start(job, "Applying transforms", show)
 
-    def _follow_lines(self, source: Source, like: Any) -> list[str]:
-        order = 0 if _is_labels(like) else None
-        read = script.layer_lines(source, variable="follower", multiscale=bool(like.multiscale))
+    def _loaded_stack(self, path: str) -> tuple[Job[Any], Any]:
+        source, like = self.source(), self.image.value()
+        found = alignment_files.load_for_stack(path, source)
+        config = AlignConfig(model=found.model, exclude=found.bad)
+        kept = Aligned(found, source, config, (*self.image_script(), *alignment_files.load_line(path, "alignment")))
+        return alignment.resample_steps(found, source.planes), partial(self._show_loaded, kept, like)
+
+    def _loaded_pair(self, path: str) -> tuple[Job[Any], Any]:
+        fixed, moving = self.pair_sources()
+        found = alignment_files.load_for_pair(path, fixed, moving)
+        lines = (*self._layer_lines(fixed, moving), *alignment_files.load_line(path, "pair"))
+        kept = AlignedPair(found, fixed, moving, PairConfig(model=found.model), lines)
+        return alignment_pair.moved_steps(found, moving), partial(self._show_loaded, kept, self.pair.moving)
+
+    def _show_loaded(self, kept: Any, like: Any, data: Any) -> str:
+        return f"Added {self.show_kept(kept, data, like).name!r} with the transforms of the file."
+
+    def _show_pair(self, found: Any, data: Any) -> str:
+        fixed, moving, config, lines, like = self._asked_pair
+        if found.refused:
+            raise InputError(
+                found.reason,
+                "two images that show the same place",
+                "Choose other images or planes, another movement, or landmarks on both to start from",
+            )
+        layer = self.show_kept(AlignedPair(found, fixed, moving, config, lines), data, like)
+        return f"Added {layer.name!r}, in the place of {fixed.placement.name!r}."
+
+    def _is_of_pair(self, found: Any) -> bool:
+        return hasattr(found, "moving_shape")
+
+    def _layer_lines(self, fixed: Source, moving: Source) -> list[str]:
+        image, other = self.image.value(), self.pair.moving
         return [
-            *read,
-            ApplyConfig(order=order).to_python("alignment", "follower", output="moved"),
-            _add_line(source, "moved", like),
+            *script.layer_lines(fixed, variable="fixed", level=self._level(), multiscale=bool(image.multiscale)),
+            *script.layer_lines(moving, variable="moving", multiscale=bool(other.multiscale)),
         ]
 
-    def _add(self, kept: alignment.Aligned, source: Source, moved: Any, like: Any, code: str) -> Any:
-        path, placement = kept.alignment, source.placement
-        metadata = provenance(
-            "align",
-            source=placement.name,
-            settings=kept.config.options(),
-            script=code,
-            transforms=path.transforms,
-            quality=path.quality,
-            bad=path.bad,
-        )
-        labels = _is_labels(like)
-        look: dict[str, Any] = {} if labels else {"rgb": source.planes.rgb}
-        if not labels and not source.planes.rgb:
-            look |= {"colormap": like.colormap.name, "contrast_limits": tuple(like.contrast_limits)}
-        owned = self.session.owned(type(self).__name__, str(placement.layer_id))
-        return owned.show(
-            placement.arrange(moved),
-            belongs_to=alignment.place_of(source),
-            metadata=metadata,
-            add=lambda: results.add_pixels(
-                self.viewer,
-                placement,
-                moved,
-                kind="labels" if labels else "image",
-                name=f"{placement.name} aligned",
-                metadata=metadata,
-                **look,
-            ),
-        )
+    def _known(self, source: Source, config: AlignConfig) -> Any:
+        """Give the links of the last run of these pixels and settings, to be filled further."""
+        key = alignment.links_key(source, config, self.session.version(self.image.value()))
+        runs = self.session.kept(f"{NAME} links")
+        if runs.get("key") != key:
+            runs.clear()
+            runs.update(key=key, links={}, layer_id=source.placement.layer_id)
+        return runs["links"]
+
+    def _offer_channels(self) -> None:
+        count = channel_count(self.image.value())
+        options = ((None, "as the slider"), *((i, str(i)) for i in range(count if count > 1 else 0)))
+        with QSignalBlocker(self.form):
+            self.form.set_options("channel", options)
+
+    def _on_preset(self, *_: Any) -> None:
+        self.form.setValue(PRESETS.get(self.form.value()["preset"], {}))
 
 
-def _is_labels(layer: Any) -> bool:
-    return type(unwrap(layer)).__name__ == "Labels"
+class _NotYet:
+    """Stands for an alignment that is only written down, not computed."""
 
 
-def _add_line(source: Source, expression: str, like: Any) -> str:
-    placement = source.placement
-    look = {} if _is_labels(like) else {"rgb": source.planes.rgb}
-    return script.add_line(
-        "labels" if _is_labels(like) else "image",
-        expression,
-        name=f"{placement.name} aligned",
-        placement=placement,
-        transform=placement.pixel_transform(),
-        **look,
-    )
+_NOT_YET: Any = _NotYet()
+
+
+def _with_spacing(source: Source, name: str) -> str:
+    planes = source.planes
+    words = [name] + (["axes='yxs'"] if planes.rgb else [])
+    words.append(f"spacing={tuple(round(float(s), 12) for s in planes.spacing[1:])}")
+    return f"nd.as_planes({', '.join(words)})"

@@ -1,0 +1,58 @@
+"""What a user can choose of an alignment, and presets for usual cases."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from napari_dinov3.widgets.form import Choice
+
+MODES = (("stack", "the planes of a stack"), ("pair", "a pair of layers"))
+MODELS = tuple((model, model) for model in ("translation", "rigid", "similarity", "affine", "elastic"))
+PROPOSALS = (("auto", "features"), (None, "pixels only"))
+DRIFTS = (
+    ("minimum", "least movement"),
+    ("first", "first good plane"),
+    ("trend", "keep slow trend"),
+    ("median", "median of neighbours"),
+    ("mean", "mean of all (movie)"),
+)
+STARTS = (
+    ("search", "search"),
+    ("place", "where they lie now"),
+    ("landmarks", "landmarks"),
+    ("only", "landmarks alone"),
+)
+PRESETS: dict[str, dict[str, Any]] = {
+    "serial": {"model": "affine", "backbone": "auto", "drift": "trend"},
+    "histology": {"model": "rigid", "backbone": "auto", "drift": "minimum"},
+    "movie": {"model": "translation", "backbone": None, "drift": "mean"},
+}
+MODE = Choice("mode", "Align", "The planes of one layer to each other, or one layer to another.", "stack", MODES)
+MODEL = Choice(
+    "model",
+    "Movement",
+    "Translation shifts a plane, rigid also turns it, similarity sizes it, affine shears it, elastic bends it.",
+    "rigid",
+    MODELS,
+)
+PROPOSED = Choice("backbone", "Proposed by", "What finds the rough position, which pixels then refine.", "auto", PROPOSALS)
+FIELDS = (
+    Choice(
+        "preset",
+        "Preset",
+        "Settings for a usual case; every one can be changed afterwards.",
+        "",
+        (("", "own settings"), ("serial", "serial sections, EM"), ("histology", "histology slides"), ("movie", "calcium movie")),
+    ),
+    MODEL,
+    PROPOSED,
+    Choice("drift", "Common frame", "Which frame the planes are moved into.", "minimum", DRIFTS),
+    Choice("channel", "Channel", "Which channel is compared; all others can be moved along.", None, ((None, "as the slider"),)),
+)
+START = Choice(
+    "start",
+    "Start from",
+    "Where the first guess comes from; landmarks alone are for images that look nothing alike.",
+    "search",
+    STARTS,
+)
