@@ -81,6 +81,11 @@ def test_an_unchanged_file_loads(tmp_path: Path):
         {"signature": {"backbone": "array", "revision": "1", "stride": -2, "dim": 5}},
         {"head": ["kernel"]},
         {"report": 3},
+        {"class_names": 3},
+        {"class_names": ["cell"]},
+        {"class_names": {"9": "of no class"}},
+        {"class_names": {"1": 5}},
+        {"class_names": {"one": "cell"}},
         {"decision": np.zeros(5, np.float32)},
         {"decision": np.full(1, np.inf, np.float32)},
         {"mean": np.zeros(4, np.float32)},
@@ -108,6 +113,13 @@ def test_thresholds_and_what_follows_the_scores_are_kept(tmp_path: Path):
     loaded = Probe.load(probe.save(tmp_path / "probe.npz"))
     assert loaded.settings == probe.settings and dict(loaded.report) == dict(probe.report)
     np.testing.assert_array_equal(loaded.predict(features), probe.predict(features))
+
+
+def test_names_of_classes_travel_with_the_probe(tmp_path: Path):
+    probe, _ = fitted()
+    assert Probe.load(probe.save(tmp_path / "unnamed.npz")).class_names == {}
+    probe.class_names = {probe.classes_[0]: "Zellkörper", 99: "of no class"}
+    assert Probe.load(probe.save(tmp_path / "named.npz")).class_names == {probe.classes_[0]: "Zellkörper"}
 
 
 def test_files_of_other_kinds_are_refused(tmp_path: Path):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from napari_dinov3._napari.classes import set_names
 from napari_dinov3._napari.session import session_of
 from napari_dinov3.segment.probe import Probe
 from napari_dinov3.widgets.segment import SegmentPanel
@@ -166,3 +167,23 @@ def test_soft_layers_are_replaced_and_copied_as_python(panel_of: Open, finish: F
     count = len(model.layers)
     exec(panel.script(), {"viewer": model})
     assert len(model.layers) == count + 4
+
+
+def test_names_of_classes_are_kept_in_the_file_and_given_to_the_next_result(
+    panel_of: Open, finish: Finish, model: Any, tmp_path: Any
+) -> None:
+    panel = panel_of(SegmentPanel)
+    scribble(panel, model)
+    set_names(model.layers["stack scribbles"], {1: "outside", 2: "square"})
+    train(panel, finish)
+    panel.files.save(tmp_path / "probe.npz")
+    assert Probe.load(tmp_path / "probe.npz").class_names == {1: "outside", 2: "square"}
+    set_names(model.layers["stack scribbles"], {1: "outside", 2: "renamed"})
+    panel.editor.changed.emit()
+    assert panel.trained.class_names == {1: "outside", 2: "renamed"}
+    panel.load_probe(tmp_path / "probe.npz")
+    assert "1 outside, 2 square" in panel.files.text.text()
+    assert "2 square" in train(panel, finish)
+    panel.editor.changed.emit()
+    assert list(model.layers["stack labels"].features["name"]) == ["not labelled", "outside", "square"]
+    assert "'square'" in panel.script()

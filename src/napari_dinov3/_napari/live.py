@@ -102,6 +102,16 @@ class Round:
             self.digest = self.scribbles.digest
 
     @property
+    def learns(self) -> bool:
+        """Whether the probe is trained here; one from a file has learned already, and has names of its own."""
+        return self.scribbles is not None or bool(self.examples)
+
+    def name_classes(self) -> None:
+        """Give the probe the names of its classes, for its file."""
+        if self.learns:
+            self.prediction.probe.class_names = dict(self.names)
+
+    @property
     def answers(self) -> tuple[Hashable, ...]:
         """What two rounds share if the answer of one is that of the other, the scribbles apart."""
         examples = tuple(id(example) for example in self.examples)
@@ -128,7 +138,7 @@ def round_steps(session: Any, work: Round, pace: MutableMapping[Hashable, float]
     """
     features = yield from part_of(map_steps(session, work.request), start=0, span=2, total=100)
     prediction = work.prediction
-    if work.scribbles is not None or work.examples:
+    if work.learns:
         yield from part_of(_training_steps(work, features), start=2, span=48, total=100)
     else:
         features.check_fits(prediction.probe.fitted.signature, "The loaded probe and the features of this image")

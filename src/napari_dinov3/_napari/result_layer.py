@@ -119,7 +119,9 @@ def adopt_classes(owned: OwnedLayer, scribbles: Any, work: Round) -> None:
     layer = owned.layer
     if layer is None or not work.prediction.trained:
         return
-    work.names = names_of(scribbles)
+    if work.learns or not work.prediction.probe.class_names:
+        work.names = names_of(scribbles)
+        work.name_classes()
     layer.colormap = copy_of(scribbles.colormap)
     table = result_features(work.names, work.prediction.probe.classes_)
     if table:

@@ -98,6 +98,8 @@ class Probe:
         given: dict[str, Any] = {name: value for name, value in locals().items() if name != "self"}
         self.options = ProbeOptions(**given)
         self._fitted: FittedProbe | None = None
+        self.class_names: dict[int, str] = {}
+        """What people call the classes, by value; goes into the file of the probe."""
 
     @property
     def head(self) -> HeadName:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from napari_dinov3.segment.probe import Probe
 
 PROBE = FileKind("napari-dinov3 probe", 2, "probe", "Probe.save()")
+_LONGEST_NAME = 200
 _SIGNATURE = ("backbone", "revision", "stride", "dim")
 _LARGEST_LABEL = 1 << 64
 
@@ -60,6 +61,7 @@ def save_probe(probe: Probe, path: Path, *, overwrite: bool = False) -> Path:
         "signature": dict(fitted.signature),
         "settings": probe.settings,
         "report": dict(fitted.report),
+        "class_names": {str(value): probe.class_names[value] for value in fitted.classes if value in probe.class_names},
     }
     arrays: dict[str, Any] = {"mean": fitted.mean, "scale": fitted.scale, "offset": fitted.offset, "decision": fitted.decision}
     if fitted.head is not None:
@@ -89,10 +91,20 @@ def load_probe(path: Path) -> Probe:
         fitted = FittedProbe(classes, mean, scale, head, offset, signature, decision, dict(header["report"]))
         _check(fitted)
         linear = header["head"] == "linear" and "landmarks" not in settings
+        names = _names(header.get("class_names", {}), classes)
         probe: Probe = LinearProbe(**settings) if linear else Probe(head=header["head"], **settings)
     except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
         raise PROBE.unusable(path, f"its content does not fit together ({error})") from error
+    probe.class_names = names
     return probe.restored(fitted)
+
+
+def _names(given: Mapping[str, str], classes: tuple[int, ...]) -> dict[int, str]:
+    """Read the names of classes; files of earlier versions have none."""
+    names = {int(value): name for value, name in given.items()}
+    if not set(names) <= set(classes) or not all(isinstance(name, str) and len(name) <= _LONGEST_NAME for name in names.values()):
+        raise ValueError(f"names {given} for classes {classes}")
+    return names
 
 
 def _classes(values: Any) -> tuple[int, ...]:

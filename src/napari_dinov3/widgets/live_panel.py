@@ -157,6 +157,7 @@ class LivePanel(ImagePanel):
     def _on_finished(self, outcome: Done | Failed | Cancelled) -> None:
         run = self._round
         if self._in_round and run is not None and run.prediction.trained and self.files.loaded is not run.prediction.probe:
+            run.name_classes()
             self.files.trained = run.prediction.probe
         self._show_progress()  # what the last events did not bring any more
         self._in_round = False

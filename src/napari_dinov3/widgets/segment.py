@@ -230,7 +230,7 @@ class SegmentPanel(LivePanel):
             truth=None if self.reference.value() is None else self._truth(request.source),
             everything=everything,
             previous=None if loaded else self.trained,
-            names={} if layer is None else names_of(layer),
+            names=self._names(),
             colormap=None if layer is None else copy_of(layer.colormap),
             painted_in=None if layer is None else layer.unique_id,
         )
@@ -267,7 +267,7 @@ class SegmentPanel(LivePanel):
             examples=() if self.loaded else self.training_set,
             config=self.config() if self.loaded is None else ProbeConfig(refine=self.loaded.options.refine),
             path=self.files.path if self.loaded else None,
-            names={} if layer is None else names_of(layer),
+            names=self._names(),
             **self._soft_wanted(),
         )
 
@@ -318,6 +318,13 @@ class SegmentPanel(LivePanel):
 
     def _truth(self, image: Source) -> Planes:
         return read_companion(self.reference.value(), image).planes
+
+    def _names(self) -> dict[int, str]:
+        """Give the names of classes: those of a loaded probe, else those of the scribbles."""
+        layer = self.scribbles.value()
+        if self.loaded is not None and self.loaded.class_names:
+            return dict(self.loaded.class_names)
+        return {} if layer is None else names_of(layer)
 
     def _soft_wanted(self) -> dict[str, bool]:
         value = self.form.value()

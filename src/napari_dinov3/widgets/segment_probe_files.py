@@ -76,9 +76,7 @@ class ProbeFiles(QWidget):
         """Bring buttons and text in step."""
         self.save_button.setEnabled(self.trained is not None or self.loaded is not None)
         loaded = self.loaded
-        self.text.setText(
-            FROM_SCRIBBLES if loaded is None else f"A loaded probe is used; classes {', '.join(map(str, loaded.classes_))}."
-        )
+        self.text.setText(FROM_SCRIBBLES if loaded is None else f"A loaded probe is used; classes {', '.join(_listed(loaded))}.")
         self.forget_button.setHidden(loaded is None)
 
     def save(self, path: str | Path | None = None) -> None:
@@ -108,3 +106,7 @@ class ProbeFiles(QWidget):
         """Train on scribbles again."""
         self._kept().pop("loaded", None)
         self.valueChanged.emit()
+
+
+def _listed(probe: Probe) -> list[str]:
+    return [f"{value} {probe.class_names.get(value, '')}".strip() for value in probe.classes_]
