@@ -158,3 +158,25 @@ def test_the_cache_is_cleared_on_request(panel_of: Open, finish: Finish, model: 
     assert "free again" in finish(panel)
     assert FeatureStore().entries() == ()
     assert not panel.cache.button.isEnabled()
+
+
+def test_a_filter_bank_stands_beside_a_backbone(panel_of: Open, finish: Finish, model: Any) -> None:
+    panel = panel_of(FeaturesPanel)
+    form, session = panel.features.form, session_of(model)
+    assert form.editor("beside").isHidden()  # beside itself there is nothing to gain
+    form.setValue({"backbone": "random-projection-cnx-tiny"})
+    assert not form.editor("beside").isHidden()
+    form.setValue({"beside": "filter-bank"})
+    assert session.features_config.backbone == "random-projection-cnx-tiny+filter-bank"
+    assert session.features_config.stride is None
+    panel.run()
+    assert "failed" not in finish(panel)
+    assert "random-projection-cnx-tiny+filter-bank" in panel.script()
+    form.setValue({"backbone": "filter-bank"})
+    assert session.features_config.backbone == "filter-bank"
+    session.features_config = ExtractConfig(backbone=f"{VIT}+filter-bank")
+    assert form.value()["backbone"] == VIT and form.value()["beside"] == "filter-bank"
+    asked: list[str] = []
+    panel.features.downloadRequested.connect(asked.append)
+    panel.features.download_button.click()
+    assert asked == [VIT]

@@ -15,7 +15,15 @@ from napari_dinov3._napari.jobs import caches_on_disk
 from napari_dinov3._napari.session import Session
 from napari_dinov3.backbones.download import fetched_bytes
 from napari_dinov3.backbones.options import stride_of
-from napari_dinov3.backbones.registry import backbone_facts, choose_backbone, list_backbones, readiness
+from napari_dinov3.backbones.registry import (
+    JOINT,
+    backbone_facts,
+    choose_backbone,
+    is_network,
+    list_backbones,
+    part_names,
+    readiness,
+)
 from napari_dinov3.errors import InputError
 from napari_dinov3.image import Planes
 from napari_dinov3.recipe import ExtractConfig
@@ -33,18 +41,33 @@ from napari_dinov3.widgets.feature_facts import (
 from napari_dinov3.widgets.features_network import without_network
 from napari_dinov3.widgets.form import Choice, Form, wrapped_label
 
+EDGES = "filter-bank"
+
 __all__ = ["FeatureChooser", "feature_fields", "missing_text", "stride_options"]
 
 
 def feature_fields() -> tuple[Choice, ...]:
-    """Describe the two fields."""
+    """Describe the fields."""
     backbones = (("auto", "auto (best present)"), *((facts.name, entry_text(facts.name)) for facts in list_backbones()))
     return (
         Choice("backbone", "Backbone", "What turns the image into patch features.", "auto", backbones),
         Choice(
+            "beside",
+            "Together with",
+            "Features that stand beside those of the backbone: meaning from a network, edges from the filter bank.",
+            None,
+            ((None, "nothing"), (EDGES, f"{EDGES} (edges)")),
+        ),
+        Choice(
             "stride", "Stride (px)", "Pixels between patch centres: smaller is finer and takes more memory.", None, ((None, ""),)
         ),
     )
+
+
+def split_backbone(name: str) -> tuple[str, str | None]:
+    """Take apart what is chosen in two fields: a backbone, and what stands beside it."""
+    main, joint, beside = name.partition(JOINT)
+    return main, beside if joint else None
 
 
 def stride_options(config: ExtractConfig) -> tuple[tuple[int | None, str], ...]:
@@ -75,7 +98,7 @@ class FeatureChooser(QWidget):
         self.estimate = wrapped_label(name="estimate")
         self.download_button = QPushButton()
         self.download_button.setToolTip("Download the weights of this backbone now; a stopped download goes on the next time.")
-        self.download_button.clicked.connect(lambda: self.downloadRequested.emit(self.value().backbone))
+        self.download_button.clicked.connect(lambda: self.downloadRequested.emit(self._network()))
         self.licence = wrapped_label(name="licence")
         self.licence.setTextInteractionFlags(Qt.TextInteractionFlag.TextBrowserInteraction)
         self.licence.setOpenExternalLinks(True)
@@ -117,10 +140,11 @@ class FeatureChooser(QWidget):
 
     def _on_edited(self) -> None:
         chosen, before = self.form.value(), self.value()
-        config = replace(before, backbone=chosen["backbone"], stride=None)
-        if chosen["backbone"] != before.backbone:
+        beside = chosen["beside"] if chosen["backbone"] not in ("auto", chosen["beside"]) else None
+        config = replace(before, backbone=JOINT.join(filter(None, (chosen["backbone"], beside))), stride=None)
+        if chosen["backbone"] != split_backbone(before.backbone)[0]:
             config = replace(config, layers="last", weights=None)  # they are of the network that was chosen before
-        if backbone_facts(choose_backbone(config.backbone)[0]).kind != "dinov3":
+        if not is_network(choose_backbone(config.backbone)[0]):
             config = without_network(config)
         if chosen["stride"] in [stride for stride, _ in stride_options(config)]:
             config = replace(config, stride=chosen["stride"])
@@ -131,18 +155,27 @@ class FeatureChooser(QWidget):
         self.valueChanged.emit()
 
     def _show(self, config: ExtractConfig) -> None:
-        facts = backbone_facts(choose_backbone(config.backbone)[0])
         with QSignalBlocker(self.form):
+            main, beside = split_backbone(config.backbone)
             self.form.set_options("stride", stride_options(config))
-            self.form.setValue({"backbone": config.backbone, "stride": config.stride})
+            if beside not in (None, EDGES):  # from a script or a recipe
+                self.form.set_options("beside", ((None, "nothing"), (EDGES, f"{EDGES} (edges)"), (beside, beside)))
+            self.form.set_shown("beside", main not in ("auto", EDGES))
+            self.form.setValue({"backbone": main, "stride": config.stride, "beside": beside})
         self.facts.setText(facts_text(config))
         self.facts.setToolTip(origin_text(config))
-        state = readiness(facts.name, weights=config.weights, source=config.source)
+        network = self._network()
+        state = readiness(network, weights=config.weights, source=config.source)
         to_fetch = not state.ready and state.message.startswith("weights")
         self.download_button.setHidden(not to_fetch)
         self.licence.setHidden(not to_fetch)
         if to_fetch:
-            begun = fetched_bytes(facts.name)
-            size = f"{bytes_text(begun)} of {size_text(facts)} are here" if begun else size_text(facts)
+            begun, whole = fetched_bytes(network), size_text(backbone_facts(network))
+            size = f"{bytes_text(begun)} of {whole} are here" if begun else whole
             self.download_button.setText(f"{'Go on with the download' if begun else 'Download'} ({size})")
-            self.licence.setText(licence_html(facts.name))
+            self.licence.setText(licence_html(network))
+
+    def _network(self) -> str:
+        """Name the backbone whose weights are looked for; of several, the network."""
+        parts = part_names(choose_backbone(self.value().backbone)[0])
+        return next((part for part in parts if is_network(part)), parts[0])
