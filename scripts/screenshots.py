@@ -21,6 +21,8 @@ from scipy.ndimage import distance_transform_edt
 
 import napari_dinov3 as nd
 from napari_dinov3._napari.open_file import sample_layers
+from napari_dinov3.align.transforms import rotation_matrix
+from napari_dinov3.align.warp import warp
 from napari_dinov3.widgets.panel import TaskPanel
 
 PLUGIN = "napari-dinov3"
@@ -94,8 +96,27 @@ def discover(viewer: Any, panel: Any) -> None:
 
 
 def align(viewer: Any, panel: Any) -> None:
-    panel.image.setValue("synthetic em")
+    panel.setValue({"image": "synthetic em", "backbone": None})
     panel.run()
+    wait(panel, 1.0)
+    panel.add_grid()
+    wait(panel)
+    panel.findChild(QScrollArea).verticalScrollBar().setValue(560)
+
+
+def align_pair(viewer: Any, panel: Any) -> None:
+    slide = nd.synthetic.histology(size=384).images[0]
+    centre = np.array(slide.shape[:2]) / 2
+    turned = warp(255 - slide.mean(axis=-1), rotation_matrix(8, (centre[0], centre[1])))
+    viewer.add_image(slide, name="histology", scale=(0.5, 0.5), units=("um", "um"))
+    scan = turned.reshape(192, 2, 192, 2).mean(axis=(1, 3))
+    viewer.add_image(scan, name="scan", colormap="green", opacity=0.6, units=("um", "um"))
+    panel.setValue({"image": "histology", "mode": "pair", "moving": "scan", "model": "rigid", "backbone": None})
+    panel.run()
+    wait(panel)
+    viewer.layers["scan"].visible = False
+    viewer.reset_view()
+    panel.findChild(QScrollArea).verticalScrollBar().setValue(200)
 
 
 def show(panel: Any, widget: Any) -> None:
@@ -107,7 +128,8 @@ def show(panel: Any, widget: Any) -> None:
 def evaluate(viewer: Any, panel: Any) -> None:
     features = nd.extract(viewer.layers["synthetic em"].data, backbone="filter-bank", stride=4)
     probe = nd.Probe(head="linear").fit(features, {0: viewer.layers["synthetic em mask"].data[0] > 0})
-    viewer.add_labels(probe.predict(features), name="found")
+    like = viewer.layers["synthetic em"]
+    viewer.add_labels(probe.predict(features), name="found", scale=like.scale, units=like.units)
     panel.setValue({"predicted": "found", "reference": "synthetic em mask"})
     panel.run()
     wait(panel)
@@ -120,14 +142,14 @@ def evaluate(viewer: Any, panel: Any) -> None:
 
 
 def pictures(folder: Path) -> Path:
-    """Write a folder of classes: tissue of two kinds and cells, noisy enough for some mistakes."""
+    """Write a folder of classes: tissue of two kinds and cells; the last two of each are nearly all noise, for some mistakes."""
     rng = np.random.default_rng(0)
     for name, modality, noise in (("cortex", "histology", 0.05), ("medulla", "atlas", 0.05), ("cells", "calcium", 0.05)):
         (folder / name).mkdir(parents=True)
         stack = np.asarray(getattr(nd.synthetic, modality)(planes=8, size=128, rng=1).images, np.float32)
         stack = stack.mean(axis=-1) if stack.ndim == 4 else stack
         for number, image in enumerate((stack - stack.min()) / np.ptp(stack)):
-            spoilt = image if number < 5 else 0.2 * image + 0.4
+            spoilt = image if number < 6 else 0.01 * image + 0.5
             nd.write(
                 folder / name / f"{number}.png", (255 * (spoilt + rng.normal(0, noise, image.shape)).clip(0, 1)).astype(np.uint8)
             )
@@ -167,7 +189,8 @@ SCENES: dict[str, tuple[str, str, dict[str, Any], Callable[[Any, Any], None]]] =
     "evaluate": ("Evaluate", "em", {"planes": 4, "size": 256}, evaluate),
     "classify-images": ("Classify images", "", {}, classify_images),
     "apply-to-files": ("Apply to files", "", {}, batch),
-    "align": ("Align", "em", {"planes": 6, "size": 384, "drift": 6.0}, align),
+    "align": ("Align", "em", {"planes": 12, "size": 256, "drift": 6.0}, align),
+    "align-pair": ("Align", "", {}, align_pair),
 }
 
 

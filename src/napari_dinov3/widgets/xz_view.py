@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QLabel, QSizePolicy, QSlider, QVBoxLayout, QWidget
 from napari_dinov3._napari.alignment_views import Strips
 from napari_dinov3.widgets.panel import field_row
 
-LOWEST, HIGHEST = 24, 130
+LOWEST, HIGHEST = 48, 130
 """Height of a strip in pixels of the screen."""
 
 
