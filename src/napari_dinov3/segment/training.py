@@ -133,7 +133,7 @@ def gather_steps(
     rows, surround = yield from _read_steps(pairs, where, sorted(painted), rng, on_patches)
     _check_finite(rows, "labelled")
     widths = tuple(part.dim for part in parts_of(pairs[0][0]))
-    return TrainingSet(rows, codes, classes, surround[np.isfinite(surround).all(axis=1)], where, widths)
+    return TrainingSet(rows, codes, classes, _finite_rows(surround), where, widths)
 
 
 def _picked(labels: PlaneLabels, value: int, number: int, rng: np.random.Generator) -> _Picks:
@@ -176,7 +176,7 @@ def _read_steps(
         patches = np.stack(np.divmod(around, features.grid[1]), axis=1)
         rows[mine], near = _read(features, plane, where[mine, 2:], patches, on_patches)
         surround.append(near)
-    return rows, np.concatenate(surround)
+    return rows, _joined(surround, axis=0)
 
 
 def _read(
@@ -190,14 +190,24 @@ def _read(
         grid = part.plane(plane)
         step = {"stride": part.stride, "first_centre": part.first_centre}
         if len(parts) == 1:
-            around.append(grid[patches[:, 0], patches[:, 1]])
+            every = len(patches) == grid.shape[0] * grid.shape[1]
+            around.append(grid.reshape(len(patches), -1) if every else grid[patches[:, 0], patches[:, 1]])
         else:
             around.append(interpolate_at(grid, pixels, **step))
         if len(parts) == 1 and on_patches:
             labelled.append(grid[at[:, 0], at[:, 1]])
         else:
             labelled.append(interpolate_at(grid, features.first_centre + at * features.stride if on_patches else at, **step))
-    return np.concatenate(labelled, axis=1), np.concatenate(around, axis=1)
+    return _joined(labelled, axis=1), _joined(around, axis=1)
+
+
+def _joined(parts: list[npt.NDArray[np.float32]], *, axis: int) -> npt.NDArray[np.float32]:
+    """Concatenate, without a copy of a single part: features of a plane are megabytes, and strokes are answered at once."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=axis)
+
+
+def _finite_rows(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    return rows if np.isfinite(rows.sum()) else rows[np.isfinite(rows).all(axis=1)]
 
 
 def _check_finite(rows: npt.NDArray[np.float32], what: str) -> None:

@@ -18,6 +18,9 @@ S = TypeVar("S", bound=np.generic)
 Indices = npt.NDArray[np.intp]
 
 
+_ROWS = 128
+
+
 def upsample(
     grid: npt.ArrayLike, *, image_shape: tuple[int, int], stride: float, first_centre: float, order: Literal[0, 1] = 1
 ) -> npt.NDArray[np.float32]:
@@ -103,9 +106,19 @@ def interpolate_at(
     low = np.floor(at).astype(np.intp)
     high = np.minimum(low + 1, np.array(grid.shape[:2]) - 1)
     row, col = (at - low).astype(np.float32).T[..., None]
-    top = grid[low[:, 0], low[:, 1]] * (1 - col) + grid[low[:, 0], high[:, 1]] * col
-    bottom = grid[high[:, 0], low[:, 1]] * (1 - col) + grid[high[:, 0], high[:, 1]] * col
-    values: npt.NDArray[np.float32] = top * (1 - row) + bottom * row
+    corners = (
+        (low[:, 0], low[:, 1], (1 - row) * (1 - col)),
+        (low[:, 0], high[:, 1], (1 - row) * col),
+        (high[:, 0], low[:, 1], row * (1 - col)),
+        (high[:, 0], high[:, 1], row * col),
+    )
+    values = np.zeros((len(at), grid.shape[2]), np.float32)
+    for start in range(0, len(at), _ROWS):  # blocks that stay in the cache: wide features of many pixels are tens of megabytes
+        block = slice(start, start + _ROWS)
+        for rows, cols, weight in corners:
+            corner = grid[rows[block], cols[block]]
+            corner *= weight[block]
+            values[block] += corner
     return values
 
 
