@@ -52,3 +52,18 @@ def test_a_rectangle_is_found_inside_and_at_the_border(rows, cols, colour):
     cut = cut_of(np.clip(image, 0, 255).astype(np.uint8), "filter-bank", {"stride": 4})
     assert np.count_nonzero(cut.masks[0] & known) / np.count_nonzero(cut.masks[0] | known) > 0.9
     np.testing.assert_allclose(cut.boxes[0][0], [rows.start, cols.start, rows.stop, cols.stop], atol=4)
+
+
+def test_a_plane_cut_in_two_halves_is_told_from_an_object_inside_it():
+    inside, halves = np.zeros((2, 16, 16, 2), np.float32)
+    inside[..., 0], halves[..., 0] = 1, 1
+    inside[5:9, 4:10], halves[:, 8:] = (0, 1), (0, 1)
+    found = nd.tokencut(np.stack([inside, halves]), tau=0.5)
+    assert found.well_posed.all()
+    assert found.surrounded.tolist() == [True, False]
+
+
+def test_a_uniform_image_is_said_to_be_that_and_not_a_matter_of_tau():
+    with pytest.warns(nd.errors.IllPosedWarning, match="nothing is marked there.*do not differ"):
+        found = nd.tokencut(nd.extract(np.full((64, 64), 7, np.uint8)))
+    assert not found.surrounded.any()

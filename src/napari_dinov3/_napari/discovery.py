@@ -76,6 +76,15 @@ def masks_line(placement: Placement) -> str:
     )
 
 
+def side_text(cut: TokenCut) -> str:
+    """Say where the border did not tell which side is the object; empty where there is nothing to say."""
+    guessed = int((cut.well_posed & ~cut.surrounded).sum()) if cut.options.side == "border" else 0
+    if not guessed:
+        return ""
+    where = "Both" if len(cut) == 1 else f"In {guessed} of {len(cut)} planes both"
+    return f"{where} sides reach the border, so which one is the object is a guess: Invert turns it."
+
+
 def mask_options(config: TokenCutConfig) -> dict[str, Any]:
     """Pick the options that need no new solve."""
     return {name: value for name, value in config.arguments.items() if name in MASK_FIELDS}

@@ -291,13 +291,40 @@ def _foreground_is_above(
     low = valid & ~high
     if options.side in ("bright", "dark") and intensity is not None and high.any() and low.any():
         return bool(intensity[high].mean() > intensity[low].mean()) == (options.side == "bright")
-    if options.side == "border":
-        border = np.ones(vectors.shape, bool)
-        border[:, 1:-1, 1:-1] = False
-        above, below = int(np.count_nonzero(high & border)), int(np.count_nonzero(low & border))
-        if max(above, below) >= _BORDER_SHARE * (above + below):
-            return above < below
+    above, below = _on_border(high), _on_border(low)
+    if options.side == "border" and max(above, below) >= _BORDER_SHARE * (above + below):
+        return above < below
     return bool(high.flat[int(np.where(valid, np.abs(vectors), -1).argmax())])
+
+
+def is_surrounded(vector: FloatArray, threshold: float, *, valid: BoolArray) -> bool:
+    """Tell whether one side of a cut leaves three quarters of the border of the plane to the other.
+
+    Parameters
+    ----------
+    vector : (rows, cols) float32
+        Eigenvector of the cut.
+    threshold : float
+        Where it is split.
+    valid : (rows, cols) bool
+        Patches that took part in the cut.
+
+    Returns
+    -------
+    surrounded : bool
+        False too where there is only one side.
+    """
+    high = (vector > threshold) & valid
+    low = valid & ~high
+    if not high.any() or not low.any():
+        return False
+    above, below = _on_border(high[None]), _on_border(low[None])
+    return max(above, below) >= _BORDER_SHARE * (above + below)
+
+
+def _on_border(side: BoolArray) -> int:
+    """Count the patches of a stack of masks on the borders of its planes."""
+    return int(np.count_nonzero(side)) - int(np.count_nonzero(side[:, 1:-1, 1:-1]))
 
 
 def _strongest(vector: FloatArray, among: BoolArray) -> tuple[int, int]:

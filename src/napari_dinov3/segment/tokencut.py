@@ -27,7 +27,16 @@ from napari_dinov3.progress import Job, collect
 from napari_dinov3.segment.affinity import FloatArray
 from napari_dinov3.segment.cut import CutOptions, NormalisedCut, SolvedPlanes
 from napari_dinov3.segment.mask_scribbles import mask_to_scribbles
-from napari_dinov3.segment.masks import BoolArray, MaskOptions, Split, boxes_of, decide_split, patch_means, plane_mask
+from napari_dinov3.segment.masks import (
+    BoolArray,
+    MaskOptions,
+    Split,
+    boxes_of,
+    decide_split,
+    is_surrounded,
+    patch_means,
+    plane_mask,
+)
 from napari_dinov3.segment.refine import RADIUS, refine_mask
 from napari_dinov3.segment.solve import solve_steps
 from napari_dinov3.segment.upsample import upsample_nearest
@@ -89,6 +98,12 @@ class TokenCut:
     def well_posed(self) -> BoolArray:
         """(planes,): whether the data decide the cut; where not, the mask is arbitrary."""
         return self.cut.well_posed
+
+    @property
+    def surrounded(self) -> BoolArray:
+        """(planes,): whether one side leaves the border to the other; where not, which of them is the object is a guess."""
+        each = zip(self.eigenvectors[..., 0], self.thresholds, self.cut.valid, strict=True)
+        return np.array([is_surrounded(vector, at, valid=valid) for vector, at, valid in each], bool)
 
     @property
     def tau(self) -> npt.NDArray[np.float64]:
@@ -367,6 +382,8 @@ def _warn_if_ill_posed(cut: NormalisedCut) -> None:
     plane = arbitrary[0]
     if not cut.valid[plane].any():
         why = "no patch has a finite feature"
+    elif cut.density[plane] in (0, 1) and cut.options.tau == "auto":
+        why = "its patches do not differ, or no two are alike, whatever tau is"
     elif cut.density[plane] == 0:
         why = "no two patches are linked: lower tau"
     elif cut.density[plane] == 1:
@@ -374,8 +391,9 @@ def _warn_if_ill_posed(cut: NormalisedCut) -> None:
     else:
         first, second = [*cut.eigenvalues[plane], np.nan][:2]
         why = f"its second and third eigenvalue nearly coincide ({first:.4g}, {second:.4g}): try another tau"
+    what = "nothing is marked there" if not cut.eigenvectors[arbitrary].any() else "its mask is arbitrary"
     warnings.warn(
-        f"The cut is ill posed on {len(arbitrary)} of {len(cut)} planes, so its mask is arbitrary. Plane {plane}: {why}.",
+        f"The cut is ill posed on {len(arbitrary)} of {len(cut)} planes, so {what}. Plane {plane}: {why}.",
         IllPosedWarning,
         stacklevel=3,
     )

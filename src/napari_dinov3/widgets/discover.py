@@ -227,7 +227,8 @@ class DiscoverPanel(ImagePanel):
         layer = self.owned.show(data, belongs_to=found.request.place, metadata=metadata, add=add)
         decided = int(found.cut.well_posed.sum())
         share = found.cut.grid_masks.mean()
-        return f"{layer.name!r} covers {share:.0%} of the image; the cut is clear in {decided} of {len(found.cut)} planes."
+        clear = f"{layer.name!r} covers {share:.0%} of the image; the cut is clear in {decided} of {len(found.cut)} planes."
+        return " ".join(filter(None, (clear, discovery.side_text(found.cut))))
 
     def _show_remask(self, result: tuple[TokenCut, Any]) -> str:
         found, (cut, masks) = self.found, result
