@@ -296,3 +296,13 @@ def test_position_is_taken_out_by_default_to_match_across_images(weights, monkey
     monkeypatch.setenv("NAPARI_DINOV3_WEIGHTS", str(weights[VIT].parent))
     with pytest.raises(InputError, match="others than those that made these features"):
         other.similarity_across(other, **place)
+
+
+def test_alignment_takes_weights_by_path(weights, monkeypatch):
+    monkeypatch.setenv("NAPARI_DINOV3_CACHE", str(weights[VIT] / "elsewhere"))
+    images = nd.synthetic.em(planes=2, size=128, rng=0).images
+    how = {"model": "translation", "backbone": VIT, "weights": weights[VIT]}
+    assert nd.align_stack(images, **how).transforms.shape == (2, 3, 3)
+    assert nd.align_pair(*images, **how).backbone == VIT
+    with pytest.raises(InputError, match="a DINOv3 network, which alone has these options"):
+        nd.align_stack(images, backbone="filter-bank", weights=weights[VIT])

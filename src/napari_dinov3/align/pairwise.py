@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -29,7 +30,7 @@ from napari_dinov3.align.pair_alignment import PairAlignment as PairAlignment
 from napari_dinov3.align.pixel_size import CommonPixels, one_size
 from napari_dinov3.align.quality import NO_MATCH, MatchQuality, match_quality
 from napari_dinov3.align.refine import combined_agreement, overlay, polish, refine
-from napari_dinov3.align.section import WORKING_SIDE, Section, prepare_section
+from napari_dinov3.align.section import WORKING_SIDE, Section, prepare_section, with_weights
 from napari_dinov3.align.transforms import (
     LINEAR_MODELS,
     MIN_POINTS,
@@ -103,6 +104,7 @@ def align_pair_steps(
     rotation: float | None = None,
     landmarks: Landmarks | None = None,
     landmark_use: LandmarkUse = "start",
+    weights: str | Path | None = None,
 ) -> Job[PairAlignment]:
     """Align a pair in steps; see :func:`align_pair`.
 
@@ -119,6 +121,8 @@ def align_pair_steps(
     landmark_use : {"start", "fit"}
         ``"start"``: the pixels refine what the landmarks say. ``"fit"``: the landmarks alone decide; for modalities whose
         pixels cannot be compared. To only check a result with landmarks, see :meth:`PairAlignment.errors`.
+    weights : path, optional
+        Of a backbone that is a network and is named: file or folder in any of the three formats; by default they are looked for.
 
     Yields
     ------
@@ -131,6 +135,7 @@ def align_pair_steps(
     check_model(model, MODELS)
     if landmark_use not in ("start", "fit"):
         raise InputError(f"landmark_use={landmark_use!r}", "'start' or 'fit'", "Choose one of the two")
+    backbone = with_weights(backbone, weights)
     planes = [_single(image, name) for image, name in ((fixed, "fixed image"), (moving, "moving image"))]
     if not one_size(*planes):
         common = CommonPixels(*planes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,21 @@ class Section:
         if finite.size < SMALLEST_SIDE**2:
             return f"has too few pixels with a value ({finite.size}; {SMALLEST_SIDE**2} needed)"
         return "is of one brightness" if float(np.ptp(finite)) == 0.0 else ""
+
+
+def with_weights(backbone: str | Backbone | None, weights: str | Path | None) -> str | Backbone | None:
+    """Build a named backbone with weights given by path; without them it is left to be built by its name.
+
+    Raises
+    ------
+    InputError
+        If the backbone has no weights, or they are those of another network.
+    """
+    if weights is None or not isinstance(backbone, str):
+        return backbone
+    from napari_dinov3.backbones.registry import load_backbone
+
+    return load_backbone(backbone, weights=weights)
 
 
 def prepare_section(plane: npt.NDArray[Any], *, factor: int = 1, backbone: str | Backbone | None = "auto") -> Section:

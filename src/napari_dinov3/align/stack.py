@@ -11,6 +11,7 @@ import dataclasses
 import warnings
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, MutableMapping
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -20,7 +21,7 @@ from napari_dinov3.align.coarse import thumbnail_factor
 from napari_dinov3.align.drift import DRIFTS, TEMPLATES, Drift, anchor_links, centred, keeping_trend
 from napari_dinov3.align.links import DEFAULT_REACH, Link, components, planned_links, vouched
 from napari_dinov3.align.pairwise import deformed, fit_sections
-from napari_dinov3.align.section import WORKING_SIDE, Section, prepare_section
+from napari_dinov3.align.section import WORKING_SIDE, Section, prepare_section, with_weights
 from napari_dinov3.align.solve import Solution, interpolated, solve_poses
 from napari_dinov3.align.stack_alignment import StackAlignment as StackAlignment
 from napari_dinov3.align.stack_elastic import solve_fields
@@ -74,6 +75,7 @@ def align_stack_steps(
     exclude: Iterable[int] = (),
     include: Iterable[int] = (),
     known: MutableMapping[tuple[int, int], Link] | None = None,
+    weights: str | Path | None = None,
     **image_options: Any,
 ) -> Job[StackAlignment]:
     """Align a stack in steps; see :func:`align_stack`.
@@ -102,6 +104,8 @@ def align_stack_steps(
     known : mutable mapping, optional
         Links by ``(first, second)``: those in it are not computed again and new ones are added, so that a cancelled run can be
         resumed with the same mapping.
+    weights : path, optional
+        Of a backbone that is a network and is named: file or folder in any of the three formats; by default they are looked for.
     **image_options
         Of :func:`napari_dinov3.as_planes` (``axes``, ``channel``, ``spacing`` ...).
 
@@ -118,6 +122,7 @@ def align_stack_steps(
     if drift not in DRIFTS:
         raise InputError(f"drift={drift!r}", f"one of {', '.join(DRIFTS)}", "Choose one of these")
     planes = as_planes(images, **image_options)
+    backbone = with_weights(backbone, weights)
     links = yield from match_steps(planes, model=model, backbone=backbone, reach=reach, rotation=rotation, known=known)
     path = solve_stack(links, planes, model=model, drift=drift, anchors=anchors, exclude=exclude, include=include)
     if drift not in TEMPLATES:

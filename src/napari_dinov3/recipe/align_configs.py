@@ -24,6 +24,7 @@ class AlignConfig(TaskConfig):
     anchors: tuple[int, ...] | None = None
     exclude: tuple[int, ...] = ()
     include: tuple[int, ...] = ()
+    weights: str | None = None
     axes: str | None = None
     rgb: bool | None = None
     channel: int | tuple[int, ...] | None = None
@@ -80,6 +81,7 @@ class PairConfig(TaskConfig):
     rotation: float | None = None
     landmarks: tuple[tuple[tuple[float, float], ...], tuple[tuple[float, float], ...]] | None = None
     landmark_use: Literal["start", "fit"] = "start"
+    weights: str | None = None
 
     def steps(self, *inputs: Any) -> Job[Any]:
         """Find how the second image lies on the first."""
