@@ -103,6 +103,9 @@ def run(options: argparse.Namespace) -> int:
     cut = result.cut
     what = f"{result.count} objects" if config.output == "objects" else f"{len(rows)} pieces"
     say(f"{what} in {len(cut)} planes; the cut is well posed in {int(cut.well_posed.sum())} of them")
+    guessed = config.output == "cut" and result.options.side == "border" and int((result.well_posed & ~result.surrounded).sum())
+    if guessed:
+        say(f"In {guessed} planes both sides reach the border, so which one is the object is a guess; --invert turns it")
     say(f"Wrote {options.out}")
     return 0
 
