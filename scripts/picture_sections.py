@@ -18,8 +18,8 @@ import napari_dinov3 as nd
 from napari_dinov3.align.transforms import rotation_degrees, rotation_matrix, translation_matrix
 from napari_dinov3.align.warp import warp
 
-COUNT, TURN, SHIFT, REDUCE = 10, 30.0, 12.0, 4
-SHOWN = 150  # columns of a section in the picture
+COUNT, TURN, SHIFT, REDUCE = 10, 30.0, 12.0, 3
+SHOWN = 200  # columns of a section in the picture
 _BLANK = 0.12  # of the brightness of the background, by which tissue is darker
 
 Stack = npt.NDArray[np.float32]
@@ -55,13 +55,15 @@ def turned(sections: Stack, rng: np.random.Generator) -> tuple[Stack, npt.NDArra
 
 
 def montage(stacks: list[Stack]) -> npt.NDArray[np.uint8]:
-    """One row a stack: its sections, then the mean of all."""
+    """Two rows a stack: its ten sections, then the mean of all."""
     rows = []
     for stack in stacks:
-        shown = [*stack, stack.mean(axis=0)]
         zoom = SHOWN / stack.shape[2]
-        rows.append(np.concatenate([np.pad(ndimage.zoom(image, zoom, order=1), 2) for image in shown], axis=1))
-    picture = np.concatenate(rows)
+        tiles = [np.pad(ndimage.zoom(image, zoom, order=1), 2) for image in (*stack, stack.mean(axis=0))]
+        tiles.append(np.zeros_like(tiles[0]))
+        rows += [np.concatenate(tiles[:6], axis=1), np.concatenate(tiles[6:], axis=1)]
+        rows.append(np.full((6, rows[-1].shape[1]), rows[-1].max(), np.float32))
+    picture = np.concatenate(rows[:-1])
     return np.clip(picture * (255 / np.percentile(picture, 99.8)), 0, 255).astype(np.uint8)
 
 
@@ -81,12 +83,15 @@ def main() -> None:
     found = np.array(
         [rotation_degrees(now @ np.linalg.inv(was)) for now, was in zip(path.transforms, own.transforms, strict=True)]
     )
-    off = (found + angles + 180) % 360 - 180
-    off -= np.median(off)  # which way the whole stack is turned is not decided by it
+    off = (found - angles + 180) % 360 - 180
+    off -= np.median(
+        off[[z for z in range(COUNT) if z not in path.bad]]
+    )  # which way the whole stack is turned is not decided by it
+    well = [z for z in range(COUNT) if z not in path.bad]
     print("drawn, degrees:", np.round(angles, 1).tolist())
     print("left, degrees, against the unturned stack's own alignment:", np.round(off, 2).tolist())
     print(f"bad: {path.bad}, and of the unturned stack {own.bad}")
-    print(f"median {np.median(np.abs(off)):.2f}, worst {np.abs(off).max():.2f} degrees")
+    print(f"of the {len(well)} good ones: median {np.median(np.abs(off[well])):.2f}, worst {np.abs(off[well]).max():.2f} degrees")
     print(nd.write(chosen.out, montage([moved, path.apply(moved)]), overwrite=True))
 
 

@@ -176,8 +176,8 @@ def _source_of(layer: Any, image: Source) -> Source:
             f"{image.planes.shape}, as {image.placement.name!r}, or a whole multiple of its rows and columns",
             "Choose another layer",
         )
-    off = _edges_off(source, image) * max(1.0, 1 / step)
-    if off > 0.5 * max(1.0, 1 / step):
+    off = _edges_off(source, image)
+    if off > max(0.5, 1 / step - 0.5):  # a reduced level covers up to one of its pixels more
         raise InputError(
             f"Layer {layer.name!r} lies up to {off:.4g} pixels away from {image.placement.name!r}",
             "a layer in the same place: scale, translate, rotate and affine of the image",
