@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import napari_dinov3 as nd
 from napari_dinov3._napari.classes import set_names
 from napari_dinov3._napari.session import session_of
 from napari_dinov3.segment.probe import Probe
@@ -187,3 +188,26 @@ def test_names_of_classes_are_kept_in_the_file_and_given_to_the_next_result(
     panel.editor.changed.emit()
     assert list(model.layers["stack labels"].features["name"]) == ["not labelled", "outside", "square"]
     assert "'square'" in panel.script()
+
+
+def test_files_train_together_with_layers(panel_of: Open, finish: Finish, model: Any, tmp_path: Any) -> None:
+    panel = panel_of(SegmentPanel)
+    panel.live.setChecked(False)
+    scribble(panel, model)
+    image = np.asarray(model.layers["stack"].data)[:, ::-1]
+    third = np.zeros(image.shape, np.uint8)
+    third[1, 2:6, 2:60] = 3
+    nd.write(tmp_path / "other.tif", image)
+    nd.write(tmp_path / "strokes.tif", third, kind="labels")
+    nd.write(tmp_path / "short.tif", third[:1], kind="labels")
+    nd.write(tmp_path / "empty.tif", third * 0, kind="labels")
+    for wrong, words in (("short.tif", "have shape"), ("empty.tif", "Nothing is painted"), ("none.tif", "none.tif")):
+        panel.add_example_files(tmp_path / "other.tif", tmp_path / wrong)
+        assert words in finish(panel)
+        assert panel.status.property("state") == "error" and not panel.training_set
+    panel.add_example_files(tmp_path / "other.tif", tmp_path / "strokes.tif")
+    assert "other.tif + strokes.tif: 232 px, classes 3" in finish(panel)
+    assert "Classes 1, 2, 3" in train(panel, finish)
+    labels = np.asarray(model.layers["stack labels"].data).copy()
+    exec(panel.script(), {"viewer": model})
+    assert np.mean(np.asarray(model.layers["stack labels [1]"].data) != labels) < 0.005

@@ -102,14 +102,14 @@ def map_steps(session: Session, request: FeatureRequest) -> Job[FeatureMap]:
     config = request.config
     features = yield from on_demand_steps(
         request.source.planes,
-        **_how(config),
+        **extraction_options(config),
         cache=store_for(request),
     )
     session.keep(request.key, features)
     return features
 
 
-def _how(config: ExtractConfig) -> dict[str, Any]:
+def extraction_options(config: ExtractConfig) -> dict[str, Any]:
     """Collect the options of extraction; where the pixels come from is settled, they are the layer's."""
     return {
         "backbone": config.backbone,
@@ -143,7 +143,7 @@ def is_quick(config: ExtractConfig) -> bool:
 
 def _into_folder_steps(request: FeatureRequest) -> Job[FeatureMap]:
     config = request.config
-    return (yield from extract_steps(request.source.planes, **_how(config), folder=config.folder))
+    return (yield from extract_steps(request.source.planes, **extraction_options(config), folder=config.folder))
 
 
 def store_for(request: FeatureRequest) -> str | None:

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
-from qtpy.QtWidgets import QCheckBox, QPushButton
+from qtpy.QtWidgets import QCheckBox, QFileDialog, QPushButton
 
 from napari_dinov3._napari import live, results, segmentation, segmentation_script
 from napari_dinov3._napari.classes import copy_of, names_of
 from napari_dinov3._napari.companion import read_companion
 from napari_dinov3._napari.compat import unwrap
+from napari_dinov3._napari.file_examples import file_example_steps
 from napari_dinov3._napari.layers import Source
 from napari_dinov3._napari.live import Round
 from napari_dinov3._napari.prediction import Prediction
@@ -85,6 +87,7 @@ class SegmentPanel(LivePanel):
             widget.valueChanged.connect(self.changed)
         self.live.toggled.connect(self.changed)
         self.examples.added.connect(self.add_example)
+        self.examples.filesWanted.connect(lambda: self.add_example_files())
         self.examples.removed.connect(self.remove_example)
         self.reference.valueChanged.connect(self._on_reference)
         steps = unwrap(self.viewer).dims.events.current_step
@@ -283,6 +286,15 @@ class SegmentPanel(LivePanel):
             return
         name = "" if self.scribbles.value() is None else self.scribbles.value().name
         self.start(live.example_steps(self.session, work, name, lines), "Adding to the training set", self._on_example)
+
+    def add_example_files(self, image: Any = None, scribbles: Any = None) -> None:
+        """Add an image file and the file of its scribbles to the training set; asks for files that are not given."""
+        image = image or QFileDialog.getOpenFileName(self, "Image of the training set")[0]
+        scribbles = scribbles or (image and QFileDialog.getOpenFileName(self, "Scribbles on this image")[0])
+        if image and scribbles:
+            paths = Path(image).resolve(), Path(scribbles).resolve()
+            job = file_example_steps(*paths, self.session.features_config, self.training_set)
+            self.start(job, "Adding to the training set", self._on_example)
 
     def remove_example(self, index: int) -> None:
         """Take an image out of the training set."""

@@ -19,11 +19,12 @@ class ExampleList(QWidget):
 
     Signals
     -------
-    added(), removed(index)
+    added(), filesWanted(), removed(index)
         What the user asked for.
     """
 
     added = Signal()
+    filesWanted = Signal()
     removed = Signal(int)
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -36,6 +37,9 @@ class ExampleList(QWidget):
         self.add_button, self.remove_button = QPushButton("Add image + scribbles"), QPushButton("Remove")
         self.add_button.setToolTip("Keep the chosen image and its scribbles in the training set, and go on with another image.")
         self.remove_button.setToolTip("Take the selected image out of the training set.")
+        self.files_button = QPushButton("Add files…")
+        self.files_button.setToolTip("Add an image file and the file of its scribbles to the training set, without opening them.")
+        self.files_button.clicked.connect(lambda _=False: self.filesWanted.emit())
         self.add_button.clicked.connect(lambda _=False: self.added.emit())
         self.remove_button.clicked.connect(self._on_remove)
         layout, row = QVBoxLayout(self), QHBoxLayout()
@@ -46,6 +50,7 @@ class ExampleList(QWidget):
         for widget in (self.text, self.list):
             layout.addWidget(widget)
         layout.addLayout(row)
+        layout.addWidget(self.files_button)
         self.setValue(())
 
     def setValue(self, examples: Sequence[Example]) -> None:
