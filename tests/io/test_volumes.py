@@ -256,3 +256,35 @@ def test_metaimage_voxels_lie_where_simpleitk_says(tmp_path, packed, name) -> No
     np.testing.assert_array_equal(np.asarray(found.data[2, 1:3]), data[2, 1:3])
     point = image.TransformIndexToPhysicalPoint((3, 2, 1))
     np.testing.assert_allclose((found.world_from_pixel @ [1, 2, 3, 1])[:3][::-1], point)
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_ome_zarr_of_the_library_itself(tmp_path, version, capfd) -> None:
+    """Written by ome-zarr-py in both versions: pyramid, axes, units, channels, exact 64-bit ids, nothing logged."""
+    pytest.importorskip("ome_zarr")
+    import zarr
+
+    ids = np.arange(4 * 32 * 40, dtype=np.uint64).reshape(4, 32, 40) // 200 + 2**40 + 1
+    image = np.stack([ids % 1000, ids % 77]).astype(np.uint16)
+    axes = [{"name": "c", "type": "channel"}, *({"name": a, "type": "space", "unit": "micrometer"} for a in "zyx")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("warnings.warn", lambda *_, **__: None)
+        from ome_zarr.format import format_from_version
+        from ome_zarr.writer import write_multiscale, write_multiscale_labels
+
+        form = format_from_version(version)
+        group = zarr.open_group(tmp_path / "a.ome.zarr", mode="w", zarr_format=form.zarr_format)
+        steps = [[{"type": "scale", "scale": [1.0, 2.0, s, s]}] for s in (0.5, 1.0)]
+        write_multiscale([image, image[..., ::2, ::2]], group, fmt=form, axes=axes, coordinate_transformations=steps)
+        steps = [[{"type": "scale", "scale": [2.0, s, s]}] for s in (0.5, 1.0)]
+        levels = [ids, ids[:, ::2, ::2]]
+        write_multiscale_labels(levels, group, name="cells", fmt=form, axes=axes[1:], coordinate_transformations=steps)
+    capfd.readouterr()
+    opened, labels = nd.read_layers(tmp_path / "a.ome.zarr")
+    assert capfd.readouterr().err == ""
+    assert (opened.axes, opened.shape, len(opened.levels)) == ("zcyx", (4, 2, 32, 40), 2)
+    assert (labels.kind, labels.dtype, labels.name) == ("labels", np.uint64, "a cells")
+    assert opened.spacing == labels.spacing == (2.0, 0.5, 0.5)
+    assert set(opened.units) == set(labels.units) == {"micrometer"}
+    np.testing.assert_array_equal(np.asarray(opened.select(c=1).data), image[1])
+    np.testing.assert_array_equal(np.asarray(labels), ids)

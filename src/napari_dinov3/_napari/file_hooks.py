@@ -21,6 +21,7 @@ from napari_dinov3._napari.provenance import KEY
 from napari_dinov3.errors import InputError
 from napari_dinov3.io.image_file import Kind
 from napari_dinov3.io.layouts import find_layout
+from napari_dinov3.io.slices import holds_slices
 from napari_dinov3.io.units import unit_name
 
 
@@ -42,8 +43,8 @@ def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerD
     try:
         opened = io.read_layers(path)
     except InputError:
-        known = Path(path).is_dir() and find_layout(Path(path)) is None
-        return None if known else read_layers  # which fails again, and so says why in napari
+        nothing = Path(path).is_dir() and find_layout(Path(path)) is None and not holds_slices(Path(path))
+        return None if nothing else read_layers  # which fails again, and so says why in napari
     return lambda _: file_layers(opened)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from napari_dinov3._napari.provenance import KEY
-from napari_dinov3.errors import FallbackWarning
+from napari_dinov3.errors import FallbackWarning, InputError
 from napari_dinov3.io.image_file import ImageFile
 from napari_dinov3.io.legend import Legend
 from napari_dinov3.io.vectors import VectorFile
@@ -64,6 +64,27 @@ def legend_options(legend: Legend, dtype: np.dtype[Any]) -> dict[str, Any]:
     elif len(colours) > 2:
         options["colormap"] = DirectLabelColormap(color_dict=colours)
     return options
+
+
+def display_range(image: ImageFile) -> tuple[float, float] | None:
+    """Look at the middle plane for the range to show, where napari's own look goes wrong; None where it does not.
+
+    napari looks before its slider stands inside the image, so that one which does not begin at 0 would be shown from 0 to 1; and
+    it finds no end with lazy numbers of 32 bits and more.
+    """
+    if image.contrast_limits is not None or image.rgb:
+        return image.contrast_limits
+    if image.placement is None and (image.dtype.kind == "f" or image.dtype.itemsize < 4):
+        return None
+    level = image.levels[-1]
+    try:
+        pixels = np.asarray(level[tuple(n // 2 for n in level.shape[:-2])])
+    except InputError:  # a damaged plane says so when it is looked at
+        return None
+    known = pixels[np.isfinite(pixels)]
+    if not known.size or known.min() == known.max():
+        return None if image.placement is None or not known.size else (float(known.min()), float(known.min()) + 1.0)
+    return float(known.min()), float(known.max())
 
 
 def vector_layer(record: VectorFile) -> LayerData:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-from napari_dinov3._napari.file_options import LayerData, legend_options, placed, vector_layer
+from napari_dinov3._napari.file_options import LayerData, display_range, legend_options, placed, vector_layer
 from napari_dinov3._napari.provenance import KEY, provenance
 from napari_dinov3.io import read_layers
 from napari_dinov3.io.image_file import ImageFile
@@ -15,6 +16,9 @@ from napari_dinov3.io.layers import Record
 from napari_dinov3.io.vectors import VectorFile
 from napari_dinov3.progress import Job, Progress
 from napari_dinov3.synthetic import MODALITIES, Sample
+
+# as napari itself colours two channels, and more
+_CHANNELS = (("magenta", "green"), ("cyan", "magenta", "yellow", "red", "green", "blue"))
 
 
 def open_steps(path: str | Path) -> Job[tuple[Record, ...]]:
@@ -61,9 +65,14 @@ def file_layers(opened: Record | Iterable[Record]) -> list[LayerData]:
 
 
 def _image_layers(image: ImageFile) -> list[LayerData]:
-    if "c" in image.axes and image.shape[image.axes.index("c")] > 1:
-        names = image.channel_names or tuple(f"channel {i}" for i in range(image.shape[image.axes.index("c")]))
-        return [_file_layer(image.select(c=index), f"{image.name} {name}") for index, name in enumerate(names)]
+    count = image.shape[image.axes.index("c")] if "c" in image.axes else 1
+    if count > 1:
+        names = image.channel_names or tuple(f"channel {i}" for i in range(count))
+        layers = [_file_layer(image.select(c=index), f"{image.name} {name}") for index, name in enumerate(names)]
+        if image.kind == "image":  # or the last channel would hide the others
+            for (_, options, _), colour in zip(layers, cycle(_CHANNELS[min(count, 3) - 2]), strict=False):
+                options |= {"colormap": colour, "blending": "additive"}
+        return layers
     return [_file_layer(image.select(c=0) if "c" in image.axes else image, image.name)]
 
 
@@ -76,8 +85,9 @@ def _file_layer(image: ImageFile, name: str) -> LayerData:
             options["metadata"] = {KEY: dict(saved)}
         return data, options | legend_options(image.legend, image.dtype), "labels"
     options |= {"rgb": image.rgb, "multiscale": len(image.levels) > 1}
-    if image.contrast_limits is not None:
-        options["contrast_limits"] = image.contrast_limits
+    limits = display_range(image)
+    if limits is not None:
+        options["contrast_limits"] = limits
     return data, options, "image"
 
 

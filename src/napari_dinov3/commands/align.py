@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
-from napari_dinov3.commands.arguments import add_channel, add_reading, add_writing, check_out, read_config, run_and_keep
+from napari_dinov3.commands.arguments import (
+    add_channel,
+    add_reading,
+    add_region,
+    add_writing,
+    check_out,
+    read_config,
+    region_of,
+    run_and_keep,
+)
 from napari_dinov3.commands.terminal import say
 
 
@@ -13,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_reading(parser)
     add_writing(parser, "aligned stack to write, such as aligned.ome.tif")
     add_channel(parser)
+    add_region(parser)
     parser.add_argument(
         "--model",
         default="rigid",
@@ -37,15 +48,18 @@ def run(options: argparse.Namespace) -> int:
 
     check_out(options.out, options.transforms, overwrite=options.overwrite)
     backbone = None if options.backbone == "none" else options.backbone
+    region = region_of(options)
     config = AlignConfig(
-        model=options.model, backbone=backbone, drift=options.drift, channel=options.channel, level=options.level
+        model=options.model, backbone=backbone, drift=options.drift, channel=options.channel, level=options.level, region=region
     )
+    # found on a coarse level, the moves are those of the finest too; of a region, the level it was found on is written
+    part: dict[str, Any] = {"channel": options.channel, "region": region, "level": options.level if region else 0}
     recipe = Recipe(
         (
             Step(read_config(options)),
             Step(config),
-            Step(ApplyConfig()),
-            Step(WriteConfig(path=options.out, overwrite=options.overwrite), inputs=("aligned", "image")),
+            Step(ApplyConfig(**part)),
+            Step(WriteConfig(path=options.out, overwrite=options.overwrite, **part), inputs=("aligned", "image")),
         )
     )
     alignment = run_and_keep(recipe, options, title="align")["alignment"]

@@ -35,6 +35,30 @@ def add_channel(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--level", type=int, default=0, help="pyramid level, 0 the finest")
 
 
+def add_region(parser: argparse.ArgumentParser) -> None:
+    """Add the choice of a part of the image."""
+    parser.add_argument(
+        "--region",
+        metavar="ROW,COL,END_ROW,END_COL",
+        help="only this rectangle, in pixels of the finest level; nothing else is read, and results lie where it lies",
+    )
+
+
+def region_of(options: argparse.Namespace) -> tuple[float, float, float, float] | None:
+    """Take the four numbers of ``--region``, or None for the whole image."""
+    if getattr(options, "region", None) is None:
+        return None
+    try:
+        row, col, end_row, end_col = (float(part) for part in options.region.split(","))
+    except ValueError:
+        raise InputError(
+            f"--region {options.region}",
+            "four numbers with commas between them: first row, first column, end row, end column",
+            "Write for example --region 0,0,512,512",
+        ) from None
+    return row, col, end_row, end_col
+
+
 def add_features(parser: argparse.ArgumentParser) -> None:
     """Add the options of extraction."""
     parser.add_argument("--backbone", default="auto", help="see `napari-dinov3 backbones`")
@@ -81,6 +105,7 @@ def extract_config(options: argparse.Namespace) -> ExtractConfig:
         memory_gb=options.memory_gb,
         channel=options.channel,
         level=options.level,
+        region=region_of(options),
         **network_options(options),
     )
 

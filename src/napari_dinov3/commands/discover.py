@@ -9,10 +9,12 @@ from napari_dinov3.commands.arguments import (
     add_channel,
     add_features,
     add_reading,
+    add_region,
     add_writing,
     check_out,
     extract_config,
     read_config,
+    region_of,
     run_and_keep,
 )
 from napari_dinov3.commands.terminal import say
@@ -27,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_reading(parser)
     add_writing(parser, "masks to write, such as masks.ome.tif")
     add_channel(parser)
+    add_region(parser)
     add_features(parser)
     parser.add_argument("--tau", default="auto", help="cosine above which patches are linked, or auto")
     parser.add_argument(
@@ -128,6 +131,7 @@ def _cut_config(options: argparse.Namespace) -> TaskConfig:
         memory_gb=options.memory_gb,
         channel=options.channel,
         level=options.level,
+        region=region_of(options),
     )
 
 

@@ -10,6 +10,7 @@ from napari_dinov3.commands.arguments import (
     add_channel,
     add_features,
     add_reading,
+    add_region,
     add_writing,
     check_out,
     extract_config,
@@ -28,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_reading(parser)
     add_writing(parser, "features to write, such as features.zarr")
     add_channel(parser)
+    add_region(parser)
     add_features(parser)
     parser.add_argument(
         "--cache",

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from napari_dinov3.commands.arguments import (
     add_channel,
     add_features,
     add_reading,
+    add_region,
     add_writing,
     check_out,
     extract_config,
     read_config,
+    region_of,
     run_and_keep,
 )
 from napari_dinov3.commands.terminal import run_job, say, table
@@ -32,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("scribbles", metavar="SCRIBBLES", help="labels image of the same size: 0 where nothing is painted")
     add_writing(parser, "labels to write, such as labels.ome.tif")
     add_channel(parser)
+    add_region(parser)
     add_features(parser)
     add_probe(parser)
     parser.add_argument(
@@ -59,10 +63,10 @@ def run(options: argparse.Namespace) -> int:
     from napari_dinov3.recipe import ReadConfig, Recipe, Step, WriteConfig
 
     check_out(options.out, options.probabilities, options.save_probe, overwrite=options.overwrite)
-    for scribbles in (options.scribbles, *(pair[1] for pair in options.also)):
-        _check_scribbles(scribbles)
-    reference = _reference(options) if options.reference else None
     config = probe_config(options)
+    for scribbles in (options.scribbles, *(pair[1] for pair in options.also)):
+        _check_scribbles(scribbles, config.region)
+    reference = _reference(options) if options.reference else None
     recipe = Recipe(
         (
             Step(read_config(options)),
@@ -121,6 +125,7 @@ def probe_config(options: argparse.Namespace) -> ProbeConfig:
         "device": getattr(options, "device", "auto") or "auto",
         "channel": options.channel,
         "level": options.level,
+        "region": region_of(options),
     }
     names = ("head", "prior", "refine", "smooth_z", "median", "loss", "epochs")
     return ProbeConfig(**{name: getattr(options, name) for name in names}, **chosen)
@@ -128,9 +133,13 @@ def probe_config(options: argparse.Namespace) -> ProbeConfig:
 
 def _with_more_steps(options: argparse.Namespace, config: ProbeConfig) -> Job[Any]:
     """Train on several images, and write probabilities and the probe beside the labels."""
+    from napari_dinov3.image import as_planes
     from napari_dinov3.io import read, write_steps
+    from napari_dinov3.recipe.segment_configs import painted_on
     from napari_dinov3.segment.probe import Probe
 
+    if options.region and options.also:
+        raise InputError("--region together with --also", "one image", "Leave one of them out, or train on parts cut out before")
     if options.recipe:
         raise InputError(
             "--recipe together with --also, --probabilities or --save-probe",
@@ -144,9 +153,10 @@ def _with_more_steps(options: argparse.Namespace, config: ProbeConfig) -> Job[An
     for number, one in enumerate((image, *others)):
         maps.append((yield from part_of(extract.steps(one), start=30 * number, span=30, total=30 * (len(others) + 4))))
     total, done = 30 * (len(others) + 4), 30 * (len(others) + 1)
-    painted = [read(path, kind="labels").planes().data for path in (options.scribbles, *(pair[1] for pair in options.also))]
+    painted = [painted_on(maps[0], read(options.scribbles, kind="labels"), region=config.region)]
+    painted += [read(path, kind="labels").planes().data for _, path in options.also]
     probe = yield from part_of(Probe(**config.arguments).fit_steps(maps, painted), start=done, span=30, total=total)
-    planes = image.planes(channel=config.channel, level=config.level)
+    planes = as_planes(image, channel=config.channel, level=config.level, region=config.region)
     labels = yield from part_of(probe.predict_steps(maps[0], image=planes), start=done + 30, span=30, total=total)
     yield from write_steps(options.out, labels, like=maps[0], kind="labels", overwrite=options.overwrite)
     if options.probabilities:
@@ -176,7 +186,7 @@ def _number(text: str, name: str, expected: str) -> float:
         raise InputError(f"{name} {text}", expected, f"Write for example {name} 10") from None
 
 
-def _check_scribbles(path: str) -> None:
+def _check_scribbles(path: str, region: Sequence[float] | None) -> None:
     """Refuse an image in the place of scribbles: every grey level would become a class."""
     import numpy as np
 
@@ -191,6 +201,8 @@ def _check_scribbles(path: str) -> None:
         )
     found: set[int] = set()
     planes = painted.planes()
+    if region is not None and planes.shape[1] >= region[2] and planes.shape[2] >= region[3]:  # else they are of the part alone
+        planes = planes.cropped(region)
     for z in range(len(planes)):
         found |= {*np.unique(planes.plane(z)).tolist()} - {0}
         if len(found) > MAX_CLASSES:
@@ -205,6 +217,12 @@ def _reference(options: argparse.Namespace) -> ImageFile:
     """Open the known labels, and refuse those of another size before any work."""
     from napari_dinov3.io import read
 
+    if options.region or options.level:
+        raise InputError(
+            "--reference together with --region or --level",
+            "the whole image",
+            "Leave it out, and compare with `evaluate` afterwards",
+        )
     reference, painted = read(options.reference, kind="labels"), read(options.scribbles, kind="labels")
     if reference.shape != painted.shape or reference.dtype.kind not in "bui":
         raise InputError(

@@ -45,6 +45,8 @@ class ImageFile:
         One a channel where the file names them.
     contrast_limits : (2,) floats, optional
         Where the file states a display range.
+    channel_limits : tuple of (2,) floats
+        One display range a channel, where the file states them.
     placement : (n + 1, n + 1) float64, optional
         ``world_from_pixel`` on the axes of `space`, where it is more than the spacing.
     facts : mapping
@@ -62,6 +64,7 @@ class ImageFile:
     kind: Kind = "image"
     channel_names: tuple[str, ...] = ()
     contrast_limits: tuple[float, float] | None = None
+    channel_limits: tuple[tuple[float, float], ...] = ()
     placement: Matrix | None = field(default=None, repr=False)
     facts: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), repr=False)
     legend: Legend = field(default_factory=lambda: MappingProxyType({}), repr=False)
@@ -214,7 +217,8 @@ def _select(image: ImageFile, axis: str, at: int) -> ImageFile:
     rest = image.axes.replace(axis, "")
     if axis == "c":
         names = (image.channel_names[at],) if len(image.channel_names) == count else ()
-        return replace(image, levels=levels, axes=rest, channel_names=names, contrast_limits=None)
+        limits = image.channel_limits[at] if len(image.channel_limits) == count else image.contrast_limits if count == 1 else None
+        return replace(image, levels=levels, axes=rest, channel_names=names, contrast_limits=limits, channel_limits=())
     gone = image.space.index(axis)
     kept = [i for i in range(len(image.space)) if i != gone]
     placement = None

@@ -6,16 +6,20 @@ one image that :func:`napari_dinov3.read` opens.
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from napari_dinov3.errors import InputError
+from napari_dinov3.errors import FallbackWarning, InputError
 from napari_dinov3.io.image_file import ImageFile
 from napari_dinov3.io.layouts import find_layout
 from napari_dinov3.io.reading import read
 from napari_dinov3.io.vectors import VectorFile
 
 Record = ImageFile | VectorFile
+_MOST_IMAGES = 16  # of one OME-TIFF that are opened together
 
 
 def read_layers(path: str | Path, **options: Any) -> tuple[Record, ...]:
@@ -52,4 +56,23 @@ def read_layers(path: str | Path, **options: Any) -> tuple[Record, ...]:
         raise InputError(f"There is nothing at {path}", "an image file or a folder of slices", "Check the path")
     chosen = {name: value for name, value in options.items() if value is not None}
     layout = None if chosen else find_layout(path)
-    return (read(path, **options),) if layout is None else layout.read(path)
+    if layout is not None:
+        return layout.read(path)
+    first = read(path, **options)
+    return (first,) if chosen else (first, *_others(first))
+
+
+def _others(first: ImageFile) -> tuple[ImageFile, ...]:
+    """Open the other images of an OME-TIFF that holds several, such as positions of a stage, each of its own size."""
+    count = int(first.facts.get("series", 1))
+    if count < 2 or first.facts.get("format") != "OME-TIFF":  # of a slide, the others are its label and an overview
+        return ()
+    if count > _MOST_IMAGES:
+        text = f"{first.path.name} holds {count} images; the first is opened. Read another one with series=0..{count - 1}."
+        warnings.warn(FallbackWarning(text), stacklevel=3)
+        return ()
+    images = (read(first.path, series=number) for number in range(1, count))
+    return tuple(
+        replace(image, name=f"{image.name} {number}", facts=MappingProxyType({**image.facts, "hidden": True}))
+        for number, image in enumerate(images, start=1)
+    )

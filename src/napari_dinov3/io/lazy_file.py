@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -28,6 +29,11 @@ class LazyFile:
     def __init__(self, name: str, shape: tuple[int, ...], dtype: Any, read: Callable[[Any], Any]) -> None:
         self.name, self.shape, self.ndim, self.dtype = name, shape, len(shape), np.dtype(dtype)
         self._read = read
+        self._token = uuid.uuid4().hex  # of this opening: the file may be another one the next time
+
+    def __dask_tokenize__(self) -> tuple[str, str]:
+        """Name it for dask, which refuses to work with what it can give no name."""
+        return ("LazyFile", self._token)
 
     def __getitem__(self, index: Any) -> Any:
         try:
@@ -43,7 +49,8 @@ class LazyFile:
         """See it as a dask array with these chunks."""
         import dask.array
 
-        return dask.array.from_array(self, chunks=chunks, asarray=False, fancy=False, name=None, lock=False)
+        meta = np.empty((0,) * self.ndim, self.dtype)
+        return dask.array.from_array(self, chunks=chunks, asarray=False, fancy=False, name=None, lock=False, meta=meta)
 
 
 def in_blocks(shape: tuple[int, ...], stored: tuple[int, ...] | None) -> tuple[int, ...]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import math
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -50,7 +53,7 @@ def read_ome_zarr(path: Path, *, dataset: str | None = None) -> ImageFile:
     if path.resolve() not in (where.resolve(), *where.resolve().parents):
         raise InputError(f"dataset={dataset!r}", "a folder inside the image", "Choose for example dataset='labels/cells'")
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _silenced():
             warnings.simplefilter("ignore")  # of the library about its own future; what is wrong raises
             location = io.parse_url(where)
             if location is None:
@@ -202,6 +205,20 @@ def _library(path: Path) -> tuple[Any, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the library warns of its own deprecated parts when imported
         return require("ome_zarr.reader", f"{path.name}"), require("ome_zarr.io", f"{path.name}")
+
+
+@contextlib.contextmanager
+def _silenced() -> Iterator[None]:
+    """Keep what the library logs of 0.4 images and of labels read by themselves from the terminal: neither is a problem."""
+    loggers = [logging.getLogger(name) for name in ("ome_zarr.format", "ome_zarr.reader", "ome_zarr.io")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
 
 
 def _scale_of(steps: list[dict[str, Any]], count: int) -> tuple[list[float], list[float]]:

@@ -32,6 +32,15 @@ def natural_key(text: str) -> tuple[tuple[int, int | str], ...]:
     return tuple((0, int(part)) if part.isdecimal() else (1, part) for part in parts if part)
 
 
+def holds_slices(folder: Path) -> bool:
+    """Whether a folder has an image in it, of any kind."""
+    try:
+        with os.scandir(folder) as entries:
+            return any(not e.name.startswith(".") and e.name.lower().endswith(EXTENSIONS) and e.is_file() for e in entries)
+    except OSError:
+        return False
+
+
 def list_slices(folder: Path) -> list[Path]:
     """List the images of a folder in natural order; hidden files and other kinds are left out.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import re
+import uuid
 import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -121,6 +122,8 @@ def _first_page(path: Path) -> Iterator[Any]:
 
 def _choose_series(tif: Any, series: int, path: Path) -> Any:
     count = len(tif.series)
+    if not count:
+        raise FileFormatError(f"{path.name} holds no image", "a whole TIFF file", "Copy it again")
     if not 0 <= series < count:
         raise FileFormatError(f"Image {series} of {path.name}", f"the file has {count} (0..{count - 1})", "Choose one of these")
     return tif.series[series]
@@ -133,6 +136,9 @@ def _check_size(tif: Any, series: Any, path: Path) -> None:
     if not claimed:
         raise FileFormatError(f"{path.name} has shape {shape}: no pixels", "at least one pixel", "Check how the file was written")
     plain = series.keyframe.compression == 1
+    packed = int(series.keyframe.bitspersample) % 8  # such as 1 bit or 12 bits a pixel, which are unpacked to whole bytes
+    if packed:
+        claimed = claimed * int(series.keyframe.bitspersample) // (8 * np.dtype(series.dtype).itemsize)
     if claimed > size * (1 if plain and not series.keyframe.is_tiled else _MAX_EXPANSION):
         raise FileFormatError(
             f"{path.name} claims {claimed:,} bytes of pixels in a file of {size:,} bytes",
@@ -210,7 +216,9 @@ def _lazy(path: Path, series: int, level: int, shape: tuple[int, ...], page: Any
     import dask.array
 
     source = _TiffArray(path, series, level, shape, page.dtype)
-    return dask.array.from_array(source, chunks=_chunks(shape, page), asarray=False, name=None, lock=False, fancy=False)
+    meta = np.empty((0,) * len(shape), page.dtype)  # else dask would open the file to learn what it is told here
+    how = {"asarray": False, "name": None, "lock": False, "fancy": False, "meta": meta}
+    return dask.array.from_array(source, chunks=_chunks(shape, page), **how)
 
 
 def _chunks(shape: tuple[int, ...], page: Any) -> tuple[int, ...]:
@@ -218,7 +226,7 @@ def _chunks(shape: tuple[int, ...], page: Any) -> tuple[int, ...]:
     page_axes = len(page.shape)
     stack = (1,) * (len(shape) - page_axes)
     if not page.is_tiled:
-        return (*stack, *shape[len(stack) :])
+        return (*stack, *_bands(shape[len(stack) :], page))
     sizes = []
     sides = [s for s in page.shape if s > 4]
     for length in shape[len(stack) :]:
@@ -228,6 +236,15 @@ def _chunks(shape: tuple[int, ...], page: Any) -> tuple[int, ...]:
     return (*stack, *sizes)
 
 
+def _bands(shape: tuple[int, ...], page: Any) -> tuple[int, ...]:
+    """Cut a large page without tiles into bands of whole strips; one that is packed in a single strip can only be read whole."""
+    if math.prod(shape) <= 4 * _CHUNK_PIXELS or page.axes[:1] != "Y":
+        return shape
+    rows, across = shape[0], math.prod(shape[1:])
+    strip = 1 if page.compression == 1 and page.is_contiguous else max(1, int(page.rowsperstrip))
+    return (min(rows, max(1, _CHUNK_PIXELS // (across * strip)) * strip), *shape[1:])
+
+
 class _TiffArray:
     """Array-like over a TIFF level that opens the file when read: small, picklable, safe in threads."""
 
@@ -235,12 +252,17 @@ class _TiffArray:
         self.path, self.series, self.level = path, series, level
         self.shape, self.dtype, self.ndim = shape, np.dtype(dtype), len(shape)
         self._opened: Any = None
+        self._token = uuid.uuid4().hex  # of this opening: the file may be another one the next time
+
+    def __dask_tokenize__(self) -> tuple[str, str]:
+        """Name it for dask, which refuses to work with what it can give no name."""
+        return ("TiffArray", self._token)
 
     def __getitem__(self, index: Any) -> Any:
         if self._opened is None:
             self._opened = self._open()
         try:
-            return np.asarray(self._opened[index])
+            return np.asarray(self._opened[index], dtype=self.dtype)
         except Exception as error:
             raise FileFormatError(
                 f"A part of {self.path.name} cannot be decoded: {error}",
@@ -253,11 +275,16 @@ class _TiffArray:
 
     def _open(self) -> Any:
         import tifffile
-        import zarr
 
         try:
             tif = tifffile.TiffFile(self.path)
             weakref.finalize(self, tif.close)
+            level = tif.series[self.series].levels[self.level]
+            if level.dataoffset is not None:  # uncompressed and in one piece: a part is read without the rest of its strip
+                kind = self.dtype.newbyteorder(tif.byteorder)
+                return np.memmap(self.path, kind, mode="r", offset=level.dataoffset, shape=self.shape)
+            import zarr
+
             return zarr.open(tif.series[self.series].aszarr(level=self.level), mode="r")
         except OSError as error:
             raise FileFormatError(
@@ -282,13 +309,14 @@ def _describe(known: dict[str, Any], series: Any, axes: str) -> dict[str, Any]:
     """Collect spacing, units, channel names, display range and kind from what the file says of itself."""
     space = [a for a in axes if a not in "cs"]
     channels = series.shape[series.axes.index("C")] if "C" in series.axes else int("c" in axes)
-    names = tuple(known.get("channel_names", ()))
+    names, limits = tuple(known.get("channel_names", ())), tuple(known.get("channel_limits", ()))
     out: dict[str, Any] = {
         "spacing": tuple(known["spacing"].get(a, 1.0) for a in space),
         "units": tuple(known["units"].get(a, PIXEL) for a in space),
         "channel_names": names if len(names) == channels else (),
         "kind": known.get("kind", "image"),
         "contrast_limits": known.get("contrast_limits"),
+        "channel_limits": limits if len(limits) == channels else (),
         "provenance": known.get("provenance"),
     }
     placement = known.get("world_from_pixel")
@@ -314,9 +342,16 @@ def _imagej(tif: Any, series: Any) -> dict[str, Any]:
     if interval:
         spacing["t"], units["t"] = interval, unit_name(str(facts.get("tunit", "s")))
     ranges = [float(r) for r in facts.get("Ranges") or (facts.get("min"), facts.get("max")) if r is not None]
-    limits = (ranges[0], ranges[1]) if len(ranges) == 2 and ranges[1] > ranges[0] else None
+    pairs = tuple(zip(ranges[::2], ranges[1::2], strict=False))
+    each = pairs if all(math.isfinite(low) and low < high < math.inf for low, high in pairs) else ()
     labels = facts.get("Labels") or []
-    return {"spacing": spacing, "units": units, "contrast_limits": limits, "channel_names": tuple(map(str, labels))}
+    return {
+        "spacing": spacing,
+        "units": units,
+        "contrast_limits": each[0] if len(each) == 1 else None,
+        "channel_limits": each if len(each) > 1 else (),
+        "channel_names": tuple(map(str, labels)),
+    }
 
 
 def _plain(tif: Any, series: Any) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from napari_dinov3.recipe.task_config import TaskConfig
 if TYPE_CHECKING:
     from napari_dinov3.backbones.options import BackboneOptions
 
+_PART = ("channel", "level", "region")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadConfig(TaskConfig):
@@ -127,7 +129,10 @@ class SimilarityConfig(TaskConfig):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriteConfig(TaskConfig):
-    """Options of :func:`napari_dinov3.write`; spacing and units come from the second input."""
+    """Options of :func:`napari_dinov3.write`; spacing, units and place come from the second input.
+
+    Where that is an image of which only a part was worked on, `channel`, `level` and `region` say which.
+    """
 
     task: ClassVar[str] = "write"
     takes: ClassVar[tuple[str, ...]] = ("labels", "image")
@@ -139,14 +144,22 @@ class WriteConfig(TaskConfig):
     name: str | None = None
     channel_names: tuple[str, ...] = ()
     overwrite: bool = False
+    channel: int | tuple[int, ...] | None = None
+    level: int = 0
+    region: tuple[float, float, float, float] | None = None
 
     def steps(self, *inputs: Any) -> Job[Any]:
         """Write a file, plane by plane."""
+        from napari_dinov3.image import as_planes
         from napari_dinov3.io import write_steps
 
         data, like = inputs
-        options = {name: value for name, value in self.options().items() if name != "path"}
-        return (yield from write_steps(self.path, data, like=like, **options))
+        how = {name: value for name, value in self.options(changed_only=True).items() if name in _PART}
+        options = {name: value for name, value in self.options().items() if name not in ("path", *_PART)}
+        return (yield from write_steps(self.path, data, like=as_planes(like, **how) if how else like, **options))
 
     def _expression(self, names: tuple[str, ...]) -> str:
-        return self._call("nd.write", repr(self.path), names[0], f"like={names[1]}", skip=("path",))
+        changed = self.options(changed_only=True)
+        how = "".join(f", {name}={value!r}" for name, value in changed.items() if name in _PART)
+        like = f"nd.as_planes({names[1]}{how})" if how else names[1]
+        return self._call("nd.write", repr(self.path), names[0], f"like={like}", skip=("path", *_PART))

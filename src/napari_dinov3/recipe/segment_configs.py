@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeAlias
 
+import numpy as np
+
 from napari_dinov3.progress import Job, part_of
 from napari_dinov3.recipe.task_config import PLANES, TaskConfig
 
@@ -70,7 +72,8 @@ class ProbeConfig(TaskConfig):
         features, scribbles, *image = inputs
         how = {name: getattr(self, name) for name in PLANES}
         planes = as_planes(image[0], **how) if image else None
-        probe = yield from part_of(Probe(**self.arguments).fit_steps(features, scribbles), start=0, span=50, total=100)
+        painted = painted_on(features, scribbles, region=self.region)
+        probe = yield from part_of(Probe(**self.arguments).fit_steps(features, painted), start=0, span=50, total=100)
         return (yield from part_of(probe.predict_steps(features, image=planes), start=50, span=50, total=100))
 
     def fit_expression(self, features: str = "features", scribbles: str = "scribbles") -> str:
@@ -90,6 +93,36 @@ class ProbeConfig(TaskConfig):
 
     def _expression(self, names: tuple[str, ...]) -> str:
         return f"{self.fit_expression(*names[:2])}.predict({self.predict_arguments(names[0], *names[2:])})"
+
+
+def painted_on(features: Any, scribbles: Any, *, region: tuple[float, float, float, float] | None = None) -> Any:
+    """Bring an opened file of scribbles to the pixels that features are of; nothing else of it is read.
+
+    Parameters
+    ----------
+    features : FeatureMap
+        Of a level or a region of an image.
+    scribbles : ImageFile or array
+        Of that part, or of the whole image at its finest level: then the part is cut out, and of a coarser level every pixel
+        takes the scribble at its centre. Arrays are given back as they are.
+    region : (4,) floats, optional
+        First row, first column, end row and end column of the part, in pixels of the finest level.
+    """
+    from napari_dinov3.image import HasPlanes
+
+    if not isinstance(scribbles, HasPlanes):
+        return scribbles
+    planes = scribbles.planes()
+    if planes.shape[1:] == features.image_shape:
+        return planes.data
+    part = planes if region is None else planes.cropped(region)
+    if any(have < wanted for have, wanted in zip(part.shape[1:], features.image_shape, strict=True)):
+        return planes.data  # which the probe refuses with both sizes
+    rows, cols = (
+        ((np.arange(wanted) + 0.5) * have / wanted).astype(int)
+        for have, wanted in zip(part.shape[1:], features.image_shape, strict=True)
+    )
+    return part.data[:, rows][:, :, cols]
 
 
 def _for_probe(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -31,8 +31,8 @@ def _read(path: Path) -> tuple[ImageFile, ...]:
     from napari_dinov3.io.ome_zarr import read_ome_zarr
 
     image = read_ome_zarr(path)
-    labels = (read_ome_zarr(path, dataset=f"labels/{name}") for name in _names(path))
-    return image, *(replace(one, kind="labels", name=f"{image.name} {one.name}") for one in labels)
+    labels = ((name, read_ome_zarr(path, dataset=f"labels/{name}")) for name in _names(path))
+    return image, *(replace(one, kind="labels", name=f"{image.name} {name}") for name, one in labels)
 
 
 LAYOUT = Layout("OME-Zarr with labels", lambda path: path.is_dir() and bool(_names(path)), _read)
