@@ -15,6 +15,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -151,8 +152,6 @@ class PlanesOnDemand:
         self.shape = run.shape
         self.ndim = 4
         self._run, self._stored = run, stored
-        self._size = run.batch_size or batch_size_of(run.layout, run.model)
-        self._groups = groups_of(run.layout, self._size)
         self._started: OrderedDict[int, Iterator[EmbeddedBatch]] = OrderedDict()
         self._embedding = threading.Lock()
         self._reading = threading.Lock()
@@ -167,6 +166,15 @@ class PlanesOnDemand:
                 self._array = stored.array
         elif not in_memory:
             self._array = allocate(run.shape, memory_gb=run.memory_gb)
+
+    @cached_property
+    def _size(self) -> int:
+        """Tiles passed at once; asked only when something is computed, since a network's device decides it."""
+        return self._run.batch_size or batch_size_of(self._run.layout, self._run.model)
+
+    @cached_property
+    def _groups(self) -> list[range]:
+        return groups_of(self._run.layout, self._size)
 
     def __len__(self) -> int:
         return self.shape[0]
