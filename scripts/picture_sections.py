@@ -18,8 +18,8 @@ import napari_dinov3 as nd
 from napari_dinov3.align.transforms import rotation_degrees, rotation_matrix, translation_matrix
 from napari_dinov3.align.warp import warp
 
-COUNT, TURN, SHIFT, REDUCE = 10, 30.0, 12.0, 3
-SHOWN = 200  # columns of a section in the picture
+COUNT, TURN, SHIFT, REDUCE = 10, 30.0, 12.0, 4
+SHOWN = 150  # columns of a section in the picture
 _BLANK = 0.12  # of the brightness of the background, by which tissue is darker
 
 Stack = npt.NDArray[np.float32]
