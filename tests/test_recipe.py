@@ -148,6 +148,7 @@ def _keyword_defaults(function) -> dict[str, object]:
 def test_configs_mirror_the_functions_options_and_defaults() -> None:
     from dataclasses import asdict
 
+    from napari_dinov3.align.pairwise import align_pair_steps
     from napari_dinov3.align.stack import StackAlignment, align_stack_steps
     from napari_dinov3.backbones.options import BackboneOptions
     from napari_dinov3.features.extract import extract_steps
@@ -171,9 +172,10 @@ def test_configs_mirror_the_functions_options_and_defaults() -> None:
     assert own["read"] == {"path": "x", **_keyword_defaults(nd.read)}
     aligning = {**_keyword_defaults(align_stack_steps), **image}
     del aligning["known"]  # results of an interrupted run, not an option
-    del aligning["region"]  # transforms of a part are not those of the image that a recipe goes on to move
     assert own["align"] == aligning
-    assert own["apply"] == _keyword_defaults(StackAlignment.apply)
+    assert own["align-pair"] == {"model": "affine", **_keyword_defaults(align_pair_steps)}
+    where = {name: image[name] for name in ("channel", "level", "region")}
+    assert own["apply"] == {**_keyword_defaults(StackAlignment.apply), **where}
     mirrored = _keyword_defaults(write_steps)
     assert own["write"] == {"path": "x", **{name: mirrored[name] for name in own["write"] if name != "path"}}
 
