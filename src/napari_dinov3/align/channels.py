@@ -24,6 +24,7 @@ SHARP, BLURRED, BOTH = (1.0,), (2.0,), (1.0, 3.0)
 WINDOW = 25  # pixels of the local mean and contrast at scale 1: wider than membranes and nuclei, narrower than shading
 _LUMINANCE = np.array([0.2125, 0.7154, 0.0721], np.float32)
 _FLOOR = 1e-3  # local contrast below this part of the whole image's is noise of an empty region, not structure
+FAINT = 0.1  # the same for the last fraction of a pixel, where faint patterns of the background would pull
 
 
 class Channels(NamedTuple):
@@ -31,11 +32,13 @@ class Channels(NamedTuple):
 
     ``values``: ``(3 * scales, rows, cols)`` float32, about unit variance. ``known``: ``(rows, cols)`` bool, where they can be
     trusted. ``sigmas``: the scales, pixels of smoothing.
+    ``floor``: part of the image's local power below which contrast stays low.
     """
 
     values: FloatArray
     known: BoolArray
     sigmas: tuple[float, ...] = (1.0,)
+    floor: float = _FLOOR
 
 
 def grey(plane: npt.NDArray[Any]) -> FloatArray:
@@ -101,7 +104,7 @@ def shrink(plane: FloatArray, factor: int) -> FloatArray:
     return np.asarray(blocks.mean(axis=(1, 3), dtype=np.float32))
 
 
-def comparable_channels(plane: FloatArray, *, sigmas: tuple[float, ...] = SHARP) -> Channels:
+def comparable_channels(plane: FloatArray, *, sigmas: tuple[float, ...] = SHARP, floor: float = _FLOOR) -> Channels:
     """Compute the channels of a plane.
 
     Parameters
@@ -110,6 +113,8 @@ def comparable_channels(plane: FloatArray, *, sigmas: tuple[float, ...] = SHARP)
         Grey image; NaN where there is none (outside a warped image).
     sigmas : floats
         Pixels of Gaussian smoothing, one set of three channels each. Small ones see detail, large ones see through noise.
+    floor : float
+        Part of the whole image's local power below which contrast is not raised to 1.
 
     Returns
     -------
@@ -119,28 +124,28 @@ def comparable_channels(plane: FloatArray, *, sigmas: tuple[float, ...] = SHARP)
 
     known = np.isfinite(plane)
     if not known.any():
-        return Channels(np.zeros((3 * len(sigmas), *plane.shape), np.float32), known, sigmas)
+        return Channels(np.zeros((3 * len(sigmas), *plane.shape), np.float32), known, sigmas, floor)
     whole = bool(known.all())
     filled = plane if whole else np.where(known, plane, plane[known].mean()).astype(np.float32)
-    values = np.concatenate([_at_scale(filled, known, whole, sigma) for sigma in sigmas])
+    values = np.concatenate([_at_scale(filled, known, whole, sigma, floor) for sigma in sigmas])
     if not whole:
         known = ndimage.binary_erosion(known, iterations=int(np.ceil(2 * min(sigmas))) + 2, border_value=1)
         values[:, ~known] = 0
-    return Channels(values, known, sigmas)
+    return Channels(values, known, sigmas, floor)
 
 
-def _at_scale(filled: FloatArray, known: BoolArray, whole: bool, sigma: float) -> FloatArray:
+def _at_scale(filled: FloatArray, known: BoolArray, whole: bool, sigma: float, floor: float) -> FloatArray:
     from scipy import ndimage
 
     window = round(WINDOW * max(1.0, sigma))
     smooth = ndimage.gaussian_filter(filled, sigma, mode="nearest")
     share = None if whole else np.maximum(wide_mean(known.astype(np.float32), window), 1e-3)
     centred = smooth - _local_mean(smooth, known, share, window)
-    detail = _contrast_1(centred[None], known, share, window)
+    detail = _contrast_1(centred[None], known, share, window, floor)
     gr, gc = (ndimage.sobel(smooth, axis=axis, mode="nearest") for axis in (0, 1))
     length = np.hypot(gr, gc) + 1e-12
     double = np.stack([(gr * gr - gc * gc) / length, 2 * gr * gc / length])
-    return np.concatenate([detail, _contrast_1(double, known, share, window)])
+    return np.concatenate([detail, _contrast_1(double, known, share, window, floor)])
 
 
 def wide_mean(values: FloatArray, window: int) -> FloatArray:
@@ -158,7 +163,7 @@ def _local_mean(values: FloatArray, known: BoolArray, share: FloatArray | None, 
     return wide_mean(np.where(known, values, 0).astype(np.float32), window) / share
 
 
-def _contrast_1(parts: FloatArray, known: BoolArray, share: FloatArray | None, window: int) -> FloatArray:
+def _contrast_1(parts: FloatArray, known: BoolArray, share: FloatArray | None, window: int, floor: float) -> FloatArray:
     power = _local_mean(np.sum(parts * parts, axis=0), known, share, window)
     typical = float(power[known].mean())
-    return np.asarray(parts / np.sqrt(power + _FLOOR * typical + 1e-20), dtype=np.float32)
+    return np.asarray(parts / np.sqrt(power + floor * typical + 1e-20), dtype=np.float32)

@@ -21,8 +21,7 @@ import numpy.typing as npt
 
 from napari_dinov3.align.channels import BOTH, FloatArray, comparable_channels, shrink
 from napari_dinov3.align.elastic import SplineField, basis_at, bending_matrix, control_shape
-from napari_dinov3.align.matched import matched_terms
-from napari_dinov3.align.refine import combined_agreement, linearised, overlay, pull_grey
+from napari_dinov3.align.refine import combined_agreement, linearised, overlay
 from napari_dinov3.align.transforms import scaled
 from napari_dinov3.geometry import Matrix
 
@@ -31,12 +30,8 @@ MOST_CONTROLS = 40  # along the longer side
 SMALLEST_JACOBIAN = 0.2
 _LEVEL_SIDES = (128, 256, 1 << 30)
 _STEPS = 4
-_POLISH_STEPS = 2
-_NOISELESS = 0.97  # agreement beyond which noise is not what limits the fit
-_COHERENT = 0.1  # pixels: standard error of a shift of the whole, beyond which pixels are not worth a polish
 _CELL = 4
 _STIFFNESS = (1e-3, 1e-2, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
-_NEARLY = 0.9  # part of the best prediction's gain
 _MOVES = 0.01  # pixels
 
 LinearTerm: TypeAlias = tuple[FloatArray, FloatArray, FloatArray, FloatArray]  # residual, by_row, by_col, weight
@@ -92,8 +87,7 @@ def fit_field(
         field = _improved(fixed, moving, matrix, field, factor)
         if factor == 1 and level >= 2:
             break
-    now = overlay(comparable_channels(fixed), moving, matrix, field=field)
-    return field if combined_agreement(now.agreement) > _NOISELESS else _polished(fixed, moving, matrix, field)
+    return field
 
 
 def resampled(field: SplineField, shape: tuple[int, int], spacing: float) -> SplineField:
@@ -172,29 +166,6 @@ def _improved(fixed: FloatArray, moving: FloatArray, matrix: Matrix, field: Spli
     return field.scaled(factor)
 
 
-def _polished(fixed: FloatArray, moving: FloatArray, matrix: Matrix, field: SplineField) -> SplineField:
-    """Take the last steps on what :mod:`~napari_dinov3.align.matched` filters out of the noise."""
-    shape = (fixed.shape[0], fixed.shape[1])
-    stiffness: float | None = None
-    start = field
-    for _ in range(_POLISH_STEPS):
-        found = matched_terms(fixed, pull_grey(moving, matrix, field=field, shape=shape))
-        equations = None if found is None else _gathered(found.terms, shape, matrix)
-        if found is None or equations is None or found.standard_error > _COHERENT:
-            return start  # too little is shared pixel by pixel, as between stains: the coarser channels see more
-        if stiffness is None:
-            stiffness = _chosen_stiffness(equations, field, shape)
-        proposal = _step(equations, field, stiffness)
-        while proposal.smallest_jacobian(matrix, shape) < SMALLEST_JACOBIAN and stiffness < 1e6:
-            stiffness *= 4
-            proposal = _step(equations, field, stiffness)
-        moved = float(np.abs(proposal.coefficients - field.coefficients).max())
-        field = proposal
-        if moved < _MOVES:
-            break
-    return field
-
-
 def _gathered(terms: Sequence[LinearTerm], shape: tuple[int, int], matrix: Matrix) -> NormalEquations | None:
     rows, cols = (n // _CELL for n in shape)
     if rows < 2 or cols < 2 or not terms:
@@ -268,5 +239,4 @@ def _chosen_stiffness(equations: NormalEquations, field: SplineField, shape: tup
         for i, stiffness in enumerate(_STIFFNESS):
             change = _solved(*train, field, stiffness)
             errors[i] += change @ (held_out @ change) - 2 * float(slope @ change)
-    # The stiffest that predicts nearly as well: what little more a softer one gains is mostly chance.
-    return _STIFFNESS[int(np.flatnonzero(errors <= _NEARLY * errors.min())[-1])] if errors.min() < 0 else _STIFFNESS[-1]
+    return _STIFFNESS[int(errors.argmin())]

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from napari_dinov3.align.channels import comparable_channels, shrink
+from napari_dinov3.align.channels import FAINT, comparable_channels, shrink
 from napari_dinov3.align.coarse import (
     Candidate,
     angles_up_to,
@@ -286,7 +286,7 @@ def _refined(fixed: Section, moving: Section, coarse: Candidate, model: LinearMo
     matrix, after = coarse.matrix, 0.0
     level = max(1, thumbnail_factor(fixed.image.shape, moving.image.shape) // 2)
     for factor in dict.fromkeys((level, 1)):
-        target, image = comparable_channels(shrink(fixed.image, factor)), shrink(moving.image, factor)
+        target, image = comparable_channels(shrink(fixed.image, factor), floor=FAINT), shrink(moving.image, factor)
         start = scaled(matrix, 1 / factor)
         refined = refine(target, image, start, model=model)
         before, after = (combined_agreement(overlay(target, image, m).agreement) for m in (start, refined))

@@ -67,7 +67,7 @@ def overlay(fixed: Channels, moving: FloatArray, matrix: Matrix, *, field: Splin
     """
     shape = (fixed.known.shape[0], fixed.known.shape[1])
     pulled = pull_grey(moving, matrix, field=field, shape=shape)
-    channels = comparable_channels(pulled, sigmas=fixed.sigmas)
+    channels = comparable_channels(pulled, sigmas=fixed.sigmas, floor=fixed.floor)
     known = fixed.known & channels.known
     return Overlap(fixed.values, channels.values, known, agreement(fixed.values, channels.values, known), fixed.sigmas)
 
