@@ -241,7 +241,7 @@ def test_a_painted_region_is_compared(panel_of: Open, finish: Finish, model: Any
 def test_panels_share_how_features_are_made(panel_of: Open, model: Any) -> None:
     features, discover = panel_of(FeaturesPanel), panel_of(DiscoverPanel)
     features.features.form.setValue({"backbone": "random-projection-cnx-tiny"})
-    assert discover.features.form.value() == {"backbone": "random-projection-cnx-tiny", "stride": None}
+    assert discover.features.form.value() == {"backbone": "random-projection-cnx-tiny", "stride": None, "beside": None}
     assert "no meaning" in discover.features.facts.text()
     assert "384 numbers" in discover.features.estimate.text()
 
