@@ -33,7 +33,7 @@ def test_workers_give_the_bits_of_a_local_run(tmp_path, one_thread):
     backbone = load_backbone(NAME, weights=weights, device="cpu", precision="float32")
     stack = np.random.default_rng(0).random((6, 48, 64), dtype=np.float32)
     with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster,
         distributed.Client(cluster) as client,
     ):
         there = nd.extract(stack, backbone=backbone, client=client, folder=tmp_path / "there", batch_size=1)

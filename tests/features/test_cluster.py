@@ -33,7 +33,7 @@ def slowly(block: np.ndarray) -> np.ndarray:
 def client():
     cloudpickle.register_pickle_by_value(sys.modules[slowly.__module__])
     with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster,
         distributed.Client(cluster) as client,
     ):
         yield client
