@@ -27,6 +27,7 @@ from napari_dinov3.widgets.evaluate import EvaluatePanel
 from napari_dinov3.widgets.features import FeaturesPanel
 from napari_dinov3.widgets.objects import ObjectsPanel
 from napari_dinov3.widgets.panel import PANEL_WIDTH
+from napari_dinov3.widgets.section_table import COLUMNS
 from napari_dinov3.widgets.segment import SegmentPanel
 
 PANELS = (
@@ -411,7 +412,7 @@ def test_a_stack_is_aligned_with_its_labels(panel_of: Open, finish: Finish, mode
     assert "3 planes" in finish(panel)
     assert panel.table.rowCount() == 3
     shifts = np.array(provenance_of(model.layers["synthetic em"])["shifts"])
-    moved = [float(panel.table.item(2, column).text()) for column in (1, 2)]
+    moved = [float(panel.table.item(2, COLUMNS.index(name)).text()) for name in ("Row", "Col")]
     np.testing.assert_allclose(moved, -shifts[2], atol=0.5)  # half a pixel, as the bodies change from plane to plane
     panel.follower.setValue("synthetic em mask")
     panel.move_follower()

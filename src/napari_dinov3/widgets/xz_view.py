@@ -7,6 +7,7 @@ from qtpy.QtGui import QImage, QPixmap, QResizeEvent
 from qtpy.QtWidgets import QLabel, QSizePolicy, QSlider, QVBoxLayout, QWidget
 
 from napari_dinov3._napari.alignment_views import Strips
+from napari_dinov3.widgets.form import wrapped_label
 from napari_dinov3.widgets.panel import field_row
 
 LOWEST, HIGHEST = 48, 130
@@ -39,7 +40,7 @@ class XZView(QWidget):
         for label, name in zip(self.labels, ("Before", "After"), strict=True):
             label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
             label.setAccessibleName(f"Across the stack, {name.lower()}")
-            layout.addWidget(QLabel(f"{name} (planes down, columns across)"))
+            layout.addWidget(wrapped_label(f"{name} (planes down, columns across)"))
             layout.addWidget(label)
         layout.addWidget(field_row("Row", self.row))
         self.setValue(None, 0)
