@@ -177,7 +177,8 @@ def test_configs_mirror_the_functions_options_and_defaults() -> None:
     where = {name: image[name] for name in ("channel", "level", "region")}
     assert own["apply"] == {**_keyword_defaults(StackAlignment.apply), **where}
     mirrored = _keyword_defaults(write_steps)
-    assert own["write"] == {"path": "x", **{name: mirrored[name] for name in own["write"] if name != "path"}}
+    written = {name: mirrored[name] for name in own["write"] if name != "path" and name not in where}
+    assert own["write"] == {"path": "x", **written, **where}
 
 
 @pytest.mark.parametrize(

@@ -44,12 +44,13 @@ class CompareBox(QWidget):
         self.blink_button.toggled.connect(self._on_toggled)
         self.xz.rowChanged.connect(self.rowChanged)
         row = QHBoxLayout()
-        for button in (self.board_button, self.blink_button, self.grid_button):
+        for button in (self.blink_button, self.grid_button):
             row.addWidget(button)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
         layout.addWidget(self.xz)
+        layout.addWidget(self.board_button)
         layout.addLayout(row)
 
     def say_why(self, reason: str, *, pair: bool, running: bool) -> None:
