@@ -15,16 +15,18 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_dinov3.features.feature_map import FeatureMap
-from napari_dinov3.progress import Job, Progress, part_of
+from napari_dinov3.progress import Job, Progress, collect, part_of
 from napari_dinov3.segment.affinity import FloatArray, build_affinity_steps, link_matrix, normalise_rows
 from napari_dinov3.segment.cut import CutOptions, Scaling
 from napari_dinov3.segment.ncut import Eigenpairs, guess_from, smallest_eigenpairs_steps
+from napari_dinov3.segment.parallel import one_library_thread
 from napari_dinov3.segment.tau import clearest, sweep_tau_steps
 
 MAX_PATCHES = 65_536
 MAX_COARSE_PATCHES = 16_384
 MAX_FINE_PATCHES = 8_192
 _FINE_STRIDE = 8
+_ONE_THREAD = 2_048
 _ROWS_AT_ONCE = 1024
 
 
@@ -67,6 +69,15 @@ def solve_plane_steps(
 
 def solve_patches_steps(unit: FloatArray, options: CutOptions) -> Job[tuple[Eigenpairs, float, float]]:
     """Return the eigenvectors of one graph, tau and the density of links."""
+    if len(unit) > _ONE_THREAD:
+        return (yield from _solve_steps(unit, options))
+    with one_library_thread():  # products this small wait longer for a second thread than it saves
+        solved = collect(_solve_steps(unit, options))
+    yield Progress(1, 1, "solved")
+    return solved
+
+
+def _solve_steps(unit: FloatArray, options: CutOptions) -> Job[tuple[Eigenpairs, float, float]]:
     if not len(unit):
         return Eigenpairs(np.zeros((0, options.vectors), np.float32), np.full(options.vectors, np.nan), False, 0), math.nan, 0.0
     tau = options.tau
