@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -197,3 +198,19 @@ def test_of_thousands_of_files_some_are_looked_at_and_an_odd_one_is_named_at_the
     assert image.shape == (60, 8, 9) and len(looked) <= 12
     with pytest.raises(FileFormatError, match=r"17\.tif has shape"):
         image.planes().plane(17)
+
+
+def test_a_png_that_claims_more_than_it_packs_takes_no_memory(tmp_path) -> None:
+    path = tmp_path / "bomb.png"
+    save(path, np.zeros((64, 64), np.uint8))
+    content = bytearray(path.read_bytes())
+    struct.pack_into(">II", content, 16, 9_000, 9_000)
+    struct.pack_into(">I", content, 29, zlib.crc32(bytes(content[12:29])))
+    path.write_bytes(content)
+    tracemalloc.start()
+    try:
+        with pytest.raises(FileFormatError, match="claims 9,000 x 9,000 pixels"):
+            nd.read(path)
+        assert tracemalloc.get_traced_memory()[1] < 1e7
+    finally:
+        tracemalloc.stop()

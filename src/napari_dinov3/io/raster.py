@@ -22,6 +22,9 @@ from napari_dinov3.errors import FileFormatError
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".pgm", ".ppm")
 _MOST_EXPANSION = 1100  # deflate reaches 1032
 _MOST_UNPACKED = 8 << 30
+_ALWAYS_FINE = 1 << 26
+# values a byte: deflate at one bit a pixel, LZW with its longest words, one or two bits for a block of 8 x 8, bytes as they are
+_MOST_PACKED = {"PNG": 8 * _MOST_EXPANSION, "GIF": 8_000, "JPEG": 1_000, "BMP": 2_000}
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _GREY_TYPES = {"1": "u1", "L": "u1", "LA": "u1", "La": "u1", "I;16": "u2", "I;16B": "u2", "I": "i4", "F": "f4"}
 _GREY_MODES: dict[str, np.dtype[Any]] = {mode: np.dtype(name) for mode, name in _GREY_TYPES.items()}
@@ -139,6 +142,7 @@ def _opened(path: Path) -> Iterator[Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # large sections are normal; the error at twice stays
             with Image.open(path) as picture:
+                _refuse_empty_claims(path, picture)
                 yield picture
     except FileFormatError:
         raise
@@ -148,6 +152,18 @@ def _opened(path: Path) -> Iterator[Any]:
             "a whole PNG, JPEG, BMP or GIF file",
             "Copy it again; save very large pictures as tiled TIFF",
         ) from error
+
+
+def _refuse_empty_claims(path: Path, picture: Any) -> None:
+    """Refuse a size that the compression could not have packed into the file, before Pillow makes room for it."""
+    claimed, packed = picture.width * picture.height * len(picture.getbands()), path.stat().st_size
+    most = _MOST_PACKED.get(picture.format)
+    if most is not None and claimed > max(_ALWAYS_FINE, packed * most):
+        raise FileFormatError(
+            f"{path.name} claims {picture.width:,} x {picture.height:,} pixels in {packed:,} bytes",
+            "a whole picture",
+            "Copy it again",
+        )
 
 
 def _refuse_deep_colour(path: Path) -> None:
