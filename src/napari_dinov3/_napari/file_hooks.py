@@ -55,12 +55,19 @@ def read_layers(path: str | list[str], **options: Any) -> list[LayerData]:
 
 def write_image(path: str, data: Any, attributes: Mapping[str, Any]) -> list[str]:
     """Save an image layer as OME-TIFF, OME-Zarr or NIfTI; the dialog has asked before a file is replaced."""
-    return [str(_write(path, data, attributes, "image"))]
+    return _written(path, data, attributes, "image")
 
 
 def write_labels(path: str, data: Any, attributes: Mapping[str, Any]) -> list[str]:
     """Save a labels layer, ids exact, as OME-TIFF, OME-Zarr, NIfTI or GeoJSON; the dialog has asked before a file is replaced."""
-    return [str(_write(path, data, attributes, "labels"))]
+    return _written(path, data, attributes, "labels")
+
+
+def _written(path: str, data: Any, attributes: Mapping[str, Any], kind: Kind) -> list[str]:
+    try:
+        return [str(_write(path, data, attributes, kind))]
+    except InputError as error:  # a ValueError, which napari takes for "nobody can write this" and does not show
+        raise OSError(str(error)) from error
 
 
 def world_from_data(attributes: Mapping[str, Any], ndim: int) -> npt.NDArray[np.float64]:
