@@ -132,7 +132,7 @@ def classes(data: Path) -> None:
 
 
 def clicks() -> None:
-    from napari_dinov3.classify.pooling import PooledObjects
+    from napari_dinov3.objects.pooling import PooledObjects
 
     rng = np.random.default_rng(0)
     for count, width in ((1_000, 1152), (10_000, 96), (100_000, 96), (100_000, 1152)):

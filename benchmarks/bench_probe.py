@@ -30,7 +30,7 @@ from skimage.feature import multiscale_basic_features
 from sklearn.ensemble import RandomForestClassifier
 
 import napari_dinov3 as nd
-from napari_dinov3.segment.upsample import upsample
+from napari_dinov3.features.upsample import upsample
 
 SIZE = 1024
 

@@ -151,12 +151,12 @@ def test_configs_mirror_the_functions_options_and_defaults() -> None:
     from napari_dinov3.align.pairwise import align_pair_steps
     from napari_dinov3.align.stack import StackAlignment, align_stack_steps
     from napari_dinov3.backbones.options import BackboneOptions
+    from napari_dinov3.discover.cut import CutOptions
+    from napari_dinov3.discover.masks import MaskOptions
     from napari_dinov3.features.extract import extract_steps
     from napari_dinov3.features.views import pca_colours
     from napari_dinov3.image import as_planes
     from napari_dinov3.io.writing import write_steps
-    from napari_dinov3.segment.cut import CutOptions
-    from napari_dinov3.segment.masks import MaskOptions
     from napari_dinov3.segment.probe import Probe
 
     files = {"probe": "p", "images": ("i",), "folder": "f"}

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from napari_dinov3._napari.scribble_book import Painted, ScribbleBook, planes_of_stroke
+from napari_dinov3._napari.segment.scribble_book import Painted, ScribbleBook, planes_of_stroke
 from napari_dinov3.image import as_planes
 from napari_dinov3.progress import collect
 

@@ -11,17 +11,21 @@ import pytest
 from napari.components import ViewerModel
 
 import napari_dinov3 as nd
-from napari_dinov3._napari import alignment, discovery, discovery_extras, live, segmentation
+from napari_dinov3._napari.align import stack as alignment
+from napari_dinov3._napari.discover import cut as discovery
+from napari_dinov3._napari.discover import extras as discovery_extras
+from napari_dinov3._napari.features.similarity import SimilarityView
 from napari_dinov3._napari.jobs import FeatureRequest, features_steps, pca_steps, region_steps, request_features
 from napari_dinov3._napari.layers import read_layer
-from napari_dinov3._napari.live import Round, round_steps
-from napari_dinov3._napari.prediction import Canvas, Prediction
+from napari_dinov3._napari.segment import live
+from napari_dinov3._napari.segment import soft_layers as segmentation
+from napari_dinov3._napari.segment.live import Round, round_steps
+from napari_dinov3._napari.segment.prediction import Canvas, Prediction
 from napari_dinov3._napari.session import session_of
-from napari_dinov3._napari.similarity import SimilarityView
+from napari_dinov3.discover.cut import SolvedPlanes
 from napari_dinov3.errors import InputError
 from napari_dinov3.progress import collect
 from napari_dinov3.recipe import AlignConfig, ExtractConfig, ProbeConfig, TokenCutConfig
-from napari_dinov3.segment.cut import SolvedPlanes
 from napari_dinov3.segment.probe import Probe
 
 CONFIG = ExtractConfig(backbone="filter-bank", stride=4)

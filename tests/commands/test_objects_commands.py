@@ -125,10 +125,10 @@ def test_wrong_examples_are_said(cells, capsys, text, message) -> None:
 def test_configs_mirror_the_functions() -> None:
     import inspect
 
-    from napari_dinov3.classify.object_table import measure_objects_steps
-    from napari_dinov3.classify.objects import classify_objects_steps
+    from napari_dinov3.objects.classifier import classify_objects_steps
+    from napari_dinov3.objects.instances import objects_from_labels_steps
+    from napari_dinov3.objects.table import measure_objects_steps
     from napari_dinov3.recipe import CONFIGS
-    from napari_dinov3.segment.instances import objects_from_labels_steps
 
     def defaults(function) -> dict:
         return {p.name: p.default for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY}

@@ -11,8 +11,8 @@ from napari_dinov3.errors import FeatureMismatchError, InputError
 from napari_dinov3.features.combine import combine, parts_of
 from napari_dinov3.features.feature_map import FeatureMap
 from napari_dinov3.features.on_demand import complete_steps, extract_on_demand, planes_here
+from napari_dinov3.features.upsample import upsample
 from napari_dinov3.progress import collect
-from napari_dinov3.segment.upsample import upsample
 
 BOTH = "random-projection-cnx-tiny+filter-bank"
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from napari_dinov3.classify.images import ImageClassifier
-from napari_dinov3.classify.objects import ObjectClassifier
 from napari_dinov3.errors import FileFormatError
 from napari_dinov3.learn.array_file import FileKind, read_arrays, write_arrays
+from napari_dinov3.objects.classifier import ObjectClassifier
 from napari_dinov3.segment.probe import Probe
 
 KIND = FileKind("napari-dinov3 test", 1, "test", "write_arrays()")

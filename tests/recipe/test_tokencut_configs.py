@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import napari_dinov3 as nd
+from napari_dinov3.discover.cut import CutOptions
+from napari_dinov3.discover.many import maskcut_steps, spectral_clusters_steps
+from napari_dinov3.discover.masks import MaskOptions
 from napari_dinov3.recipe import ClustersConfig, ExtractConfig, MaskCutConfig, Recipe, Step, TokenCutConfig, run_recipe, to_python
-from napari_dinov3.segment.cut import CutOptions
-from napari_dinov3.segment.masks import MaskOptions
-from napari_dinov3.segment.objects import maskcut_steps, spectral_clusters_steps
 
 
 @pytest.fixture(scope="module")

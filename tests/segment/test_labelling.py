@@ -7,9 +7,9 @@ import pytest
 
 from napari_dinov3.errors import FeatureMismatchError, InputError
 from napari_dinov3.features.feature_map import FeatureMap
-from napari_dinov3.segment.guided_filter import guided
+from napari_dinov3.features.guided_filter import guided
+from napari_dinov3.features.upsample import upsample
 from napari_dinov3.segment.probe import Probe
-from napari_dinov3.segment.upsample import upsample
 
 
 def stack(planes=7, seed=0, stride=4, noise=1.0):

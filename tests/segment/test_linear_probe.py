@@ -9,8 +9,8 @@ import pytest
 
 from napari_dinov3.errors import FallbackWarning, InputError
 from napari_dinov3.features.feature_map import FeatureMap
+from napari_dinov3.features.upsample import upsample
 from napari_dinov3.segment.linear_probe import LinearProbe
-from napari_dinov3.segment.upsample import upsample
 
 
 def random_map(dim=8, grid=(10, 13), stride=4, seed=0):

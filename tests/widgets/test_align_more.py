@@ -12,12 +12,12 @@ from qtpy.QtCore import QPoint
 from qtpy.QtWidgets import QMessageBox
 from scipy.ndimage import gaussian_filter
 
-from napari_dinov3._napari.alignment_layers import Blinker
+from napari_dinov3._napari.align.layers import Blinker
 from napari_dinov3.align.links import planned_links
 from napari_dinov3.align.transforms import rotation_matrix
 from napari_dinov3.align.warp import warp
-from napari_dinov3.widgets.align import AlignPanel
-from napari_dinov3.widgets.link_matrix import LinkMatrix
+from napari_dinov3.widgets.align.link_matrix import LinkMatrix
+from napari_dinov3.widgets.align.panel import AlignPanel
 
 Open = Callable[[type], Any]
 Finish = Callable[[Any], str]
@@ -85,7 +85,7 @@ def test_a_pair_of_other_contrast_and_pixel_size_lies_in_the_fixed_world(pair: A
 
 
 def landmarks(panel: Any) -> Any:
-    from napari_dinov3._napari.alignment_pair import landmarks_of
+    from napari_dinov3._napari.align.pair import landmarks_of
 
     return landmarks_of(panel.pair.landmarks, panel.kept.fixed, panel.kept.moving)
 

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QApplication
 from scipy.ndimage import gaussian_filter
 
 from napari_dinov3._napari.provenance import provenance_of
-from napari_dinov3.widgets.align import AlignPanel
+from napari_dinov3.widgets.align.panel import AlignPanel
 
 Open = Callable[[type], Any]
 Finish = Callable[[Any], str]

@@ -11,7 +11,7 @@ import pytest
 from qtpy.QtWidgets import QApplication
 
 import napari_dinov3 as nd
-from napari_dinov3.widgets.batch import BatchPanel
+from napari_dinov3.widgets.batch.panel import BatchPanel
 
 Open = Callable[[type], Any]
 Finish = Callable[[Any], str]

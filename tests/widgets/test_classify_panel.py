@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QApplication
 import napari_dinov3 as nd
 from napari_dinov3._napari.image_classes import montage, parse_planes, write_planes
 from napari_dinov3.errors import InputError
-from napari_dinov3.widgets.classify import ClassifyImagesPanel
+from napari_dinov3.widgets.classify.panel import ClassifyImagesPanel
 
 Open = Callable[[type], Any]
 Finish = Callable[[Any], str]

@@ -11,7 +11,7 @@ import pytest
 from qtpy.QtWidgets import QApplication
 
 from napari_dinov3._napari.compat import camera_of
-from napari_dinov3.widgets.data import DataPanel
+from napari_dinov3.widgets.data.panel import DataPanel
 
 Open = Callable[[type], Any]
 Finish = Callable[[Any], str]

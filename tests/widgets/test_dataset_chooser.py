@@ -11,8 +11,8 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QDialogButtonBox, QWidget
 
 from napari_dinov3.errors import FileFormatError
-from napari_dinov3.widgets import dataset_chooser
-from napari_dinov3.widgets.dataset_chooser import DatasetChooser, get_reader
+from napari_dinov3.widgets.data import dataset_chooser
+from napari_dinov3.widgets.data.dataset_chooser import DatasetChooser, get_reader
 
 
 @pytest.fixture

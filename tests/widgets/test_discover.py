@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from qtpy.QtWidgets import QApplication, QComboBox
 
-from napari_dinov3._napari import discovery
+from napari_dinov3._napari.discover import cut as discovery
 from napari_dinov3._napari.provenance import provenance_of
-from napari_dinov3.widgets.discover import DiscoverPanel
+from napari_dinov3.widgets.discover.panel import DiscoverPanel
 
 Open = Callable[[type], Any]
 Finish = Callable[[Any], str]
@@ -217,7 +217,7 @@ def test_objects_are_numbered_through_the_planes_and_replayed(method: str, panel
 
 
 def test_scribbles_go_to_the_segment_panel_open_or_not(panel_of: Open, finish: Finish, model: Any) -> None:
-    from napari_dinov3.widgets.segment import SegmentPanel
+    from napari_dinov3.widgets.segment.panel import SegmentPanel
 
     open_one, panel = panel_of(SegmentPanel), panel_of(DiscoverPanel)
     panel.setValue(PLAIN)

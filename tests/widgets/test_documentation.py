@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from napari_dinov3.widgets import documentation, panel
-from napari_dinov3.widgets.features import FeaturesPanel
+from napari_dinov3.widgets.features.panel import FeaturesPanel
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QApplication
 
 import napari_dinov3 as nd
 from napari_dinov3._napari.evaluation import cell_text, shade
-from napari_dinov3.widgets.evaluate import EvaluatePanel
+from napari_dinov3.widgets.evaluate.panel import EvaluatePanel
 
 Open = Callable[[type], Any]
 Finish = Callable[[Any], str]

@@ -18,7 +18,7 @@ from napari_dinov3.backbones.throughput import remember, throughput_key
 from napari_dinov3.features.store import FeatureStore
 from napari_dinov3.recipe import ExtractConfig
 from napari_dinov3.widgets import feature_facts
-from napari_dinov3.widgets.features import FeaturesPanel
+from napari_dinov3.widgets.features.panel import FeaturesPanel
 
 Open = Callable[[type], Any]
 Finish = Callable[[Any], str]

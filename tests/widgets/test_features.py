@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from qtpy.QtWidgets import QApplication
 
-from napari_dinov3._napari import similarity
+from napari_dinov3._napari.features import similarity
 from napari_dinov3._napari.provenance import provenance_of
 from napari_dinov3._napari.session import session_of
 from napari_dinov3.recipe import ExtractConfig
-from napari_dinov3.widgets.discover import DiscoverPanel
-from napari_dinov3.widgets.features import FeaturesPanel
+from napari_dinov3.widgets.discover.panel import DiscoverPanel
+from napari_dinov3.widgets.features.panel import FeaturesPanel
 
 Open = Callable[[type], Any]
 Finish = Callable[[Any], str]

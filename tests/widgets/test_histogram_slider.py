@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from qtpy.QtCore import QPoint, Qt
 
-from napari_dinov3.widgets.histogram_slider import HistogramSlider
+from napari_dinov3.widgets.discover.histogram_slider import HistogramSlider
 
 
 @pytest.fixture

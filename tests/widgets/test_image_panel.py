@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QSpinBox
 
 from napari_dinov3.errors import InputError
 from napari_dinov3.widgets import image_panel
-from napari_dinov3.widgets.features import FeaturesPanel
+from napari_dinov3.widgets.features.panel import FeaturesPanel
 
 Open = Callable[[type], Any]
 

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from napari.layers import Labels
 
-from napari_dinov3._napari import live, prediction
-from napari_dinov3._napari.classes import names_of
 from napari_dinov3._napari.provenance import provenance_of
+from napari_dinov3._napari.segment import live, prediction
+from napari_dinov3._napari.segment.classes import names_of
 from napari_dinov3._napari.session import session_of
 from napari_dinov3.features import embedding
 from napari_dinov3.features.on_demand import planes_here
 from napari_dinov3.recipe import ExtractConfig
 from napari_dinov3.segment.probe import Probe
-from napari_dinov3.widgets.live_panel import LIVE_WAITS
-from napari_dinov3.widgets.segment import SegmentPanel
+from napari_dinov3.widgets.segment.live_panel import LIVE_WAITS
+from napari_dinov3.widgets.segment.panel import SegmentPanel
 
 Open = Callable[[type], Any]
 TIMEOUT_MS = 60_000
@@ -160,7 +160,7 @@ def test_only_painted_planes_and_those_looked_at_are_computed_where_data_are_lar
 
 
 def test_a_costly_backbone_waits_for_run(panel_of: Open, model: Any, settled: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from napari_dinov3.widgets import live_panel
+    from napari_dinov3.widgets.segment import live_panel
 
     monkeypatch.setattr(live_panel, "is_quick", lambda config: False)
     panel = panel_of(SegmentPanel)

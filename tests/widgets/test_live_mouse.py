@@ -11,7 +11,7 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_dinov3._napari.compat import camera_of
-from napari_dinov3.widgets.segment import SegmentPanel
+from napari_dinov3.widgets.segment.panel import SegmentPanel
 
 Open = Callable[[type], Any]
 TIMEOUT_MS = 60_000

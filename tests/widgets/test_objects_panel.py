@@ -11,13 +11,13 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 
-from napari_dinov3._napari.objects import row_order, work_of, write_columns
+from napari_dinov3._napari.objects.tasks import row_order, work_of, write_columns
 from napari_dinov3._napari.provenance import provenance_of
 from napari_dinov3._napari.session import session_of
-from napari_dinov3.classify.object_table import measure_objects
+from napari_dinov3.objects.table import measure_objects
 from napari_dinov3.recipe import ExtractConfig
-from napari_dinov3.widgets.object_table import ObjectTableView
-from napari_dinov3.widgets.objects import ObjectsPanel
+from napari_dinov3.widgets.objects.panel import ObjectsPanel
+from napari_dinov3.widgets.objects.table import ObjectTableView
 
 Open = Callable[[type], Any]
 Finish = Callable[[Any], str]

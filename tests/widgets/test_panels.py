@@ -18,17 +18,17 @@ from napari_dinov3.backbones.registry import Readiness
 from napari_dinov3.progress import Progress
 from napari_dinov3.segment.probe import Probe
 from napari_dinov3.widgets import feature_chooser, feature_facts
-from napari_dinov3.widgets.align import AlignPanel
-from napari_dinov3.widgets.batch import BatchPanel
-from napari_dinov3.widgets.classify import ClassifyImagesPanel
-from napari_dinov3.widgets.data import DataPanel
-from napari_dinov3.widgets.discover import DiscoverPanel
-from napari_dinov3.widgets.evaluate import EvaluatePanel
-from napari_dinov3.widgets.features import FeaturesPanel
-from napari_dinov3.widgets.objects import ObjectsPanel
+from napari_dinov3.widgets.align.panel import AlignPanel
+from napari_dinov3.widgets.align.section_table import COLUMNS
+from napari_dinov3.widgets.batch.panel import BatchPanel
+from napari_dinov3.widgets.classify.panel import ClassifyImagesPanel
+from napari_dinov3.widgets.data.panel import DataPanel
+from napari_dinov3.widgets.discover.panel import DiscoverPanel
+from napari_dinov3.widgets.evaluate.panel import EvaluatePanel
+from napari_dinov3.widgets.features.panel import FeaturesPanel
+from napari_dinov3.widgets.objects.panel import ObjectsPanel
 from napari_dinov3.widgets.panel import PANEL_WIDTH
-from napari_dinov3.widgets.section_table import COLUMNS
-from napari_dinov3.widgets.segment import SegmentPanel
+from napari_dinov3.widgets.segment.panel import SegmentPanel
 
 PANELS = (
     DataPanel,

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import napari_dinov3 as nd
-from napari_dinov3._napari.classes import set_names
+from napari_dinov3._napari.segment.classes import set_names
 from napari_dinov3._napari.session import session_of
 from napari_dinov3.segment.probe import Probe
-from napari_dinov3.widgets.segment import SegmentPanel
+from napari_dinov3.widgets.segment.panel import SegmentPanel
 
 Open = Callable[[type], Any]
 Finish = Callable[[Any], str]

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from qtpy.QtCore import QPoint
 
-from napari_dinov3.widgets.align import AlignPanel
-from napari_dinov3.widgets.data import DataPanel
-from napari_dinov3.widgets.discover import DiscoverPanel
-from napari_dinov3.widgets.features import FeaturesPanel
-from napari_dinov3.widgets.objects import ObjectsPanel
-from napari_dinov3.widgets.segment import SegmentPanel
+from napari_dinov3.widgets.align.panel import AlignPanel
+from napari_dinov3.widgets.data.panel import DataPanel
+from napari_dinov3.widgets.discover.panel import DiscoverPanel
+from napari_dinov3.widgets.features.panel import FeaturesPanel
+from napari_dinov3.widgets.objects.panel import ObjectsPanel
+from napari_dinov3.widgets.segment.panel import SegmentPanel
 from napari_dinov3.widgets.tab_order import tab_widgets
 
 PANELS = (DataPanel, FeaturesPanel, SegmentPanel, DiscoverPanel, AlignPanel, ObjectsPanel)

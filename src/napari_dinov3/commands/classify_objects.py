@@ -115,9 +115,9 @@ def read_examples(path: Path) -> tuple[tuple[tuple[int, int], ...], tuple[tuple[
 
 
 def _save(results: dict[str, Any], config: ClassifyObjectsConfig, options: argparse.Namespace) -> Path:
-    from napari_dinov3.classify.objects import ObjectClassifier
-    from napari_dinov3.classify.pooling import pool_objects_steps
     from napari_dinov3.commands.terminal import run_job
+    from napari_dinov3.objects.classifier import ObjectClassifier
+    from napari_dinov3.objects.pooling import pool_objects_steps
 
     pooled = run_job(pool_objects_steps(results["features"], results["objects"]), title="save")
     taught = ObjectClassifier(head=config.head, C=config.C, names=dict(config.names)).fit(pooled, dict(config.examples))

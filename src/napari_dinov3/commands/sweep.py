@@ -40,8 +40,8 @@ def run(options: argparse.Namespace) -> int:
     """Sweep over tau."""
     from dataclasses import asdict
 
+    from napari_dinov3.discover.tokencut import ONE_CLICK
     from napari_dinov3.evaluate.tau_sweep import figure_class, tau_sweep_steps
-    from napari_dinov3.segment.tokencut import ONE_CLICK
 
     taus = _taus(options.taus)
     check_out(options.table, options.plot, overwrite=options.overwrite)

@@ -124,8 +124,8 @@ def tau_sweep_steps(
     """
     import warnings
 
+    from napari_dinov3.discover.tokencut import tokencut_steps
     from napari_dinov3.errors import IllPosedWarning
-    from napari_dinov3.segment.tokencut import tokencut_steps
 
     boxes: list[list[Boxes]] = [[] for _ in taus]
     masks: list[list[BoolArray]] = [[] for _ in taus]

@@ -37,7 +37,7 @@ class ObjectsConfig(TaskConfig):
 
     def steps(self, *inputs: Any) -> Job[Any]:
         """Make objects of classes or of a probability."""
-        from napari_dinov3.segment.instances import objects_from_labels_steps
+        from napari_dinov3.objects.instances import objects_from_labels_steps
 
         return (yield from objects_from_labels_steps(*inputs, **self.options()))
 
@@ -69,7 +69,7 @@ class MeasureConfig(TaskConfig):
 
     def steps(self, *inputs: Any) -> Job[Any]:
         """Measure every object."""
-        from napari_dinov3.classify.object_table import measure_objects_steps
+        from napari_dinov3.objects.table import measure_objects_steps
 
         given = dict(zip(self.inputs, inputs, strict=True))
         how = {name: value for name, value in self.options().items() if name in PLANES}
@@ -97,7 +97,7 @@ class ClassifyObjectsConfig(TaskConfig):
 
     def steps(self, *inputs: Any) -> Job[Any]:
         """Classify every object."""
-        from napari_dinov3.classify.objects import classify_objects_steps
+        from napari_dinov3.objects.classifier import classify_objects_steps
 
         return (yield from classify_objects_steps(*inputs, **self.options()))
 
@@ -115,7 +115,7 @@ class PaintClassesConfig(TaskConfig):
 
     def steps(self, *inputs: Any) -> Job[Any]:
         """Give every object the number of its class."""
-        from napari_dinov3.classify.objects import paint_classes_steps
+        from napari_dinov3.objects.classifier import paint_classes_steps
 
         return (yield from paint_classes_steps(*inputs))
 

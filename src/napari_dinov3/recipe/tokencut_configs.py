@@ -58,8 +58,8 @@ class TokenCutConfig(TaskConfig):
 
     def steps(self, *inputs: Any) -> Job[Any]:
         """Cut every plane in two."""
+        from napari_dinov3.discover.tokencut import tokencut_steps
         from napari_dinov3.image import as_planes
-        from napari_dinov3.segment.tokencut import tokencut_steps
 
         features, *image = inputs
         how = {name: getattr(self, name) for name in PLANES}
@@ -101,7 +101,7 @@ class MaskCutConfig(TaskConfig):
 
     def steps(self, *inputs: Any) -> Job[Any]:
         """Find objects one after the other."""
-        from napari_dinov3.segment.objects import maskcut_steps
+        from napari_dinov3.discover.many import maskcut_steps
 
         return (yield from maskcut_steps(inputs[0], **self.options()))
 
@@ -130,7 +130,7 @@ class ClustersConfig(TaskConfig):
 
     def steps(self, *inputs: Any) -> Job[Any]:
         """Divide all patches."""
-        from napari_dinov3.segment.objects import spectral_clusters_steps
+        from napari_dinov3.discover.many import spectral_clusters_steps
 
         return (yield from spectral_clusters_steps(inputs[0], **self.options()))
 

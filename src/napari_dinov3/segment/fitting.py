@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_dinov3.errors import FallbackWarning
+from napari_dinov3.parallel import one_library_thread
 from napari_dinov3.progress import Job
 from napari_dinov3.segment.example_heads import PrototypeHead, TreeHead
 from napari_dinov3.segment.fitted_probe import FittedProbe
 from napari_dinov3.segment.heads import ClassWeight, FloatArray, Head, KernelHead, LinearHead
-from napari_dinov3.segment.parallel import one_library_thread
 from napari_dinov3.segment.probe_options import DEFAULT_C, ProbeOptions
 from napari_dinov3.segment.regions import held_out, label_regions
 from napari_dinov3.segment.strength import choose_strength_steps

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_dinov3.learn.heads import Arrays, FloatArray, Head, LinearHead, labels_of, probabilities_of
-from napari_dinov3.segment.parallel import in_threads
+from napari_dinov3.parallel import in_threads
 
 __all__ = [
     "Arrays",

@@ -18,13 +18,13 @@ import numpy.typing as npt
 from napari_dinov3.errors import InputError
 from napari_dinov3.features.combine import JointArray
 from napari_dinov3.features.feature_map import FeatureMap
+from napari_dinov3.features.guided_filter import guide_for, guided
+from napari_dinov3.features.upsample import upsample
 from napari_dinov3.image import Planes, as_planes
+from napari_dinov3.parallel import one_library_thread
 from napari_dinov3.segment.fitted_probe import FittedProbe, Labels
-from napari_dinov3.segment.guided_filter import guide_for, guided
 from napari_dinov3.segment.heads import FloatArray, GridHead, LinearHead
-from napari_dinov3.segment.parallel import one_library_thread
 from napari_dinov3.segment.probe_options import ProbeOptions
-from napari_dinov3.segment.upsample import upsample
 
 _BAND_BYTES = 1 << 26
 _SURE = 1e-4  # filtered probabilities of 0 and 1 stand for at most these odds

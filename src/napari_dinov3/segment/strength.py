@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from napari_dinov3.parallel import one_library_thread
 from napari_dinov3.progress import Job, Progress
 from napari_dinov3.segment.heads import FloatArray, LinearHead, probabilities_of
-from napari_dinov3.segment.parallel import one_library_thread
 
 CANDIDATES = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
 _LEAST_PROBABILITY = 1e-4

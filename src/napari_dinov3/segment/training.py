@@ -19,9 +19,9 @@ import numpy.typing as npt
 from napari_dinov3.errors import InputError
 from napari_dinov3.features.combine import parts_of
 from napari_dinov3.features.feature_map import FeatureMap
+from napari_dinov3.features.upsample import interpolate_at
 from napari_dinov3.progress import Job, Progress
 from napari_dinov3.segment.scribbles import PlaneLabels, Scribbles, labelled_planes
-from napari_dinov3.segment.upsample import interpolate_at
 
 MAX_SURROUND = 20_000
 _FLAT = np.float32(1e-6)  # a feature that varies less than this is constant: dividing by less would make noise of rounding

@@ -38,7 +38,7 @@ from napari_dinov3.widgets.feature_facts import (
     origin_text,
     size_text,
 )
-from napari_dinov3.widgets.features_network import without_network
+from napari_dinov3.widgets.feature_network import without_network
 from napari_dinov3.widgets.form import Choice, Form, wrapped_label
 
 EDGES = "filter-bank"

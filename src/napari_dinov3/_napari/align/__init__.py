@@ -1,0 +1,1 @@
+"""What the align panel does in napari, without Qt."""

@@ -1,0 +1,1 @@
+"""What the discover panel does in napari, without Qt."""

@@ -1,0 +1,1 @@
+"""What the features panel does in napari, without Qt."""

@@ -1,0 +1,1 @@
+"""What the objects panel does in napari, without Qt."""

@@ -1,0 +1,1 @@
+"""What the segment panel does in napari, without Qt."""

@@ -1,0 +1,1 @@
+"""TokenCut and what is built on it: masks and objects without labels."""

@@ -1,0 +1,1 @@
+"""Objects out of classes, their measures, and their classes from examples."""

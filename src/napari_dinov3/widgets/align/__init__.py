@@ -1,0 +1,5 @@
+"""The align panel."""
+
+from napari_dinov3.widgets.align.panel import AlignPanel
+
+__all__ = ["AlignPanel"]

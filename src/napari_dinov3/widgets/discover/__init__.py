@@ -1,0 +1,5 @@
+"""The discover panel."""
+
+from napari_dinov3.widgets.discover.panel import DiscoverPanel
+
+__all__ = ["DiscoverPanel"]

@@ -1,0 +1,165 @@
+"""A panel with a live loop: strokes are noticed, and each is answered by a round; a newer one takes the place of the one before.
+
+Strokes are noticed and read by a :class:`~napari_dinov3.widgets.segment.scribble_watch.ScribbleWatch`; a round is made by the
+panel and runs in its worker (:mod:`napari_dinov3._napari.segment.live`). A round that has been answered, failed or was cancelled
+is not begun again before the paint or a setting changes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qtpy.QtWidgets import QCheckBox
+
+from napari_dinov3._napari.compat import world_point
+from napari_dinov3._napari.jobs import estimate_features, is_quick
+from napari_dinov3._napari.layers import plane_at
+from napari_dinov3._napari.segment import live
+from napari_dinov3._napari.segment.live import PlaneReady, Round
+from napari_dinov3._napari.segment.prediction import Canvas, PlaneStack, Prediction
+from napari_dinov3._napari.segment.scribble_book import Painted
+from napari_dinov3.errors import InputError
+from napari_dinov3.features.on_demand import planes_here
+from napari_dinov3.image import Planes
+from napari_dinov3.progress import Job, Progress
+from napari_dinov3.widgets.image_panel import ImagePanel
+from napari_dinov3.widgets.runner import Cancelled, Done, Failed
+from napari_dinov3.widgets.segment.class_editor import ClassEditor
+from napari_dinov3.widgets.segment.learning_curve import LearningCurve
+from napari_dinov3.widgets.segment.probe_files import ProbeFiles
+from napari_dinov3.widgets.segment.scribble_watch import ScribbleWatch
+from napari_dinov3.widgets.status import error_text
+
+LIVE_WAITS = "Live begins once the features of this plane are there; press 'Train and label'."
+
+NAME, PROBES = "SegmentPanel", "SegmentPanel probes"
+"""Of the panel in the session: what goes with its image, and the probes, which serve other images too."""
+
+
+class LivePanel(ImagePanel):
+    """Base of the Segment panel: everything between a stroke and its answer."""
+
+    live: QCheckBox
+    files: ProbeFiles
+    editor: ClassEditor
+    watch: ScribbleWatch
+    curve: LearningCurve
+
+    def begin_live(self) -> None:
+        """Take over what an earlier panel of the viewer has left."""
+        live.load_ahead()
+        self.owned = self.session.owned(NAME)
+        self._round: Round | None = self.session.kept(NAME).get("run")
+        self._canvas: Canvas | None = None if self._round is None else self._round.canvas
+        self._painted: Painted | None = None
+        self._in_round = False
+        self._plane = 0
+
+    def make_round(self, scribbles: Planes | Painted | None, *, everything: bool = True) -> Round:
+        """Make a round from the present settings."""
+        raise NotImplementedError
+
+    def show_labels(self, run: Round) -> Any:
+        """Show what is labelled by now; give the layer."""
+        raise NotImplementedError
+
+    def steps_of(self, work: Round) -> Job[Prediction]:
+        """Make the job of a round, which is the present one from now on."""
+        self._round, self._in_round = work, True
+        return live.round_steps(self.session, work, self._pace())
+
+    def _pace(self) -> dict[Any, float]:
+        pace: dict[Any, float] = self.session.kept(PROBES).setdefault("pace", {})
+        return pace
+
+    def _answer(self) -> None:
+        """Begin a round for what is painted now, unless the last one answers it, or something newer is about to be read."""
+        painted = self._painted
+        if self.watch.waiting:
+            return
+        if painted is None or not painted.planes or not self.live.isChecked() or self.files.loaded or self._problem():
+            return
+        if self.runner.running and not self._in_round:
+            return  # another job goes on; its end comes back here
+        try:
+            request = self.request()
+            estimate = estimate_features(request.source.planes, request.config)
+            grid = (estimate.planes, *estimate.grid, estimate.dim)
+            work = self.make_round(painted, everything=not live.looks_only(request, grid))
+            if self._answered(work) or not self._can_be_live(work):
+                return
+            work.script = self.ran_script = self.script()
+        except InputError as error:
+            self.say("error", error_text(error))
+            return
+        self.start(self.steps_of(work), "Live", self.show_result, listed=False)
+
+    def _answered(self, work: Round) -> bool:
+        """Whether the last round, also one that still runs, failed or was cancelled, is the same."""
+        last = self._round
+        if last is None or last.answers != work.answers:
+            return False
+        reading = last.digest is None and self.runner.running
+        return reading or last.digest == work.digest
+
+    def _can_be_live(self, work: Round) -> bool:
+        features = self.session.find(work.request.key, begun=True)
+        here = features is not None and work.request.visible in planes_here(features)
+        if not here and not is_quick(work.request.config):
+            self.say("ready", LIVE_WAITS)
+            return False
+        return True
+
+    def _show_progress(self) -> None:
+        run = self._round
+        if run is not None and self._in_round and run.prediction.begun and (run.canvas is None or self.owned.showing):
+            self.show_labels(run)
+
+    def on_painted(self, painted: Painted) -> None:
+        """Take note of what is painted, and answer it where live is on."""
+        self._painted = painted
+        self.editor.show(painted)
+        self._answer()
+
+    def on_unreadable(self, error: Exception) -> None:
+        """Say why the scribbles cannot be read, where nobody has asked for it."""
+        there = self.image.value() is not None  # where it is gone, the line below Run says so
+        if there and self.live.isChecked() and not self.runner.running and not self.files.loaded:
+            self.say("error", error_text(error))
+
+    def look_at_view(self) -> None:
+        """Take note of the plane in view; a round that runs goes on from there."""
+        try:
+            self._plane = 0 if self.image.value() is None else plane_at(self.source(), world_point(self.viewer))
+        except InputError:
+            return
+        if self._round is not None:
+            self._round.focus = self._plane
+
+    def on_view(self, event: Any = None) -> None:
+        """Label the plane that came into view next; where planes are only labelled when looked at, now."""
+        self.look_at_view()
+        run = self._round
+        if run is None or self.runner.running or not self.live.isChecked() or run.everything:
+            return
+        labels = run.prediction.labels
+        if isinstance(labels, PlaneStack) and self._plane not in run.prediction.done:
+            self._in_round = True
+            self.start(live.label_steps(run, self._pace()), "Live", self.show_result, listed=False)
+
+    def _on_progress(self, event: Progress) -> None:
+        super()._on_progress(event)
+        if isinstance(event, PlaneReady):
+            self._show_progress()
+        elif hasattr(event, "miou"):  # an epoch of the decoder, whose module is loaded with torch alone
+            self.curve.add(event)
+
+    def _on_finished(self, outcome: Done | Failed | Cancelled) -> None:
+        run = self._round
+        if self._in_round and run is not None and run.prediction.trained and self.files.loaded is not run.prediction.probe:
+            run.name_classes()
+            self.files.trained = run.prediction.probe
+        self._show_progress()  # what the last events did not bring any more
+        self._in_round = False
+        super()._on_finished(outcome)
+        self._answer()  # what was painted while another job went on
