@@ -182,6 +182,14 @@ def as_planes(
     finest = _finest(image, array, axes)
     array, axes = _pick_channel(array, axes, channel, name)
     array, axes = _drop_single_axes(array, axes)
+    array, axes = _in_order(array, axes, name)
+    steps, per_axis, matrix = _place(spacing, units, world_from_pixel)
+    planes = Planes(array, axes, steps, per_axis, matrix, name)
+    return planes if region is None else planes.cropped(region, finest=finest)
+
+
+def _in_order(array: Any, axes: str, name: str) -> tuple[Any, str]:
+    """Bring the axes into the order (plane, row, col[, colour]); alpha goes. The axes that are left are named too."""
     stack = [a for a in axes if a in STACK_AXES]
     if len(stack) > 1:
         raise InputError(
@@ -194,8 +202,11 @@ def as_planes(
         array = array.transpose([axes.index(a) for a in order])
     if not stack:
         array = array[None]
-    if "s" in axes:
-        array = array[..., :3]
+    return (array[..., :3] if "s" in axes else array), "".join([*stack, "y", "x"])
+
+
+def _place(spacing: Any, units: Any, world_from_pixel: Any) -> tuple[tuple[float, float, float], tuple[str, str, str], Matrix]:
+    """Check spacing, units and affine, and fill in what was left out."""
     spacing3 = _per_axis(spacing, 1.0, "spacing")
     if not all(isinstance(step, int | float | np.number) and 0 < step < np.inf for step in spacing3):
         raise InputError(f"spacing={spacing!r}", "numbers above 0", "Give the pixel size of each axis")
@@ -210,8 +221,7 @@ def as_planes(
             "(4, 4) acts on (plane, row, col, 1)",
             "Give a homogeneous 3D matrix, with an identity row and column for a single image",
         )
-    planes = Planes(array, "".join([*stack, "y", "x"]), spacing3, units3, matrix, name)
-    return planes if region is None else planes.cropped(region, finest=finest)
+    return spacing3, units3, matrix
 
 
 @runtime_checkable
