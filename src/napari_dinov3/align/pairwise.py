@@ -39,6 +39,7 @@ from napari_dinov3.align.transforms import (
     Model,
     check_model,
     fit_matrix,
+    linear_part,
     nearest,
     scaled,
 )
@@ -149,7 +150,7 @@ def align_pair_steps(
         yield Progress(step, 4, f"Features of the {plane.name}")
         sections.append(prepare_section(plane.plane(0), factor=factor, backbone=backbone))
     yield Progress(2, 4, "Coarse pose and refinement")
-    linear: LinearModel = "affine" if model == "elastic" else model
+    linear = linear_part(model)
     if landmarks is not None and landmark_use == "fit":
         return _from_landmarks(landmarks, model, sections)
     hint = None if landmarks is None else landmark_matrix(landmarks, model=linear)
@@ -270,7 +271,7 @@ def deformed(fixed: Section, moving: Section, fit: Fit) -> Fit:
 def _from_landmarks(landmarks: Landmarks, model: Model, sections: list[Section]) -> PairAlignment:
     fixed, moving = (np.asarray(points, np.float64).reshape(-1, 2) for points in landmarks)
     shape = sections[0].shape
-    matrix = landmark_matrix(landmarks, model="affine" if model == "elastic" else model)
+    matrix = landmark_matrix(landmarks, model=linear_part(model))
     bend: SplineField | None = None
     if model == "elastic":
         spacing = max(shape) / _LANDMARK_CONTROLS

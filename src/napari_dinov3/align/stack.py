@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -25,13 +25,14 @@ from napari_dinov3.align.section import WORKING_SIDE, Section, prepare_section, 
 from napari_dinov3.align.solve import Solution, interpolated, solve_poses
 from napari_dinov3.align.stack_alignment import StackAlignment as StackAlignment
 from napari_dinov3.align.stack_elastic import solve_fields
-from napari_dinov3.align.transforms import LinearModel, Model, check_model
+from napari_dinov3.align.transforms import LinearModel, Model, check_model, linear_part
 from napari_dinov3.backbones.base import Backbone
 from napari_dinov3.errors import IllPosedWarning, InputError
 from napari_dinov3.geometry import Matrix
 from napari_dinov3.image import Planes, as_planes
 from napari_dinov3.progress import Job, Progress, collect
 
+_Numbers: TypeAlias = npt.NDArray[np.float64]
 Anchors: TypeAlias = Iterable[int] | Mapping[int, npt.NDArray[np.float64]]
 
 
@@ -234,12 +235,7 @@ def solve_stack(
             transforms[good] = centred(solution.transforms, shape, model=linear)
         if anchors is None and drift == "trend":
             transforms[good] = keeping_trend(transforms[good], shape, model=linear, positions=good.astype(np.float64))
-    quality, residuals = np.zeros(count), np.full(count, np.nan)
-    for z in good:
-        mine = [k for k, link in enumerate(inner) if z in (link.first, link.second)]
-        if mine:
-            quality[z] = float(np.median([inner[k].match.z for k in mine]))
-            residuals[z] = float(np.median(solution.residuals[mine]))
+    quality, residuals = _per_section(inner, solution, count)
     transforms = interpolated(transforms, missing, shape, model=linear)
     return StackAlignment(
         transforms=transforms,
@@ -255,9 +251,17 @@ def solve_stack(
     )
 
 
-def linear_part(model: Model) -> LinearModel:
-    """Name the linear model an elastic one stands on."""
-    return "affine" if model == "elastic" else model
+def _per_section(
+    inner: Sequence[Link], solution: Solution, count: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Score and residual of each section: the medians over its links; 0 and NaN where it has none."""
+    quality, residuals = np.zeros(count), np.full(count, np.nan)
+    for z in range(count):
+        mine = [k for k, link in enumerate(inner) if z in (link.first, link.second)]
+        if mine:
+            quality[z] = float(np.median([inner[k].match.z for k in mine]))
+            residuals[z] = float(np.median(solution.residuals[mine]))
+    return quality, residuals
 
 
 def _solved(

@@ -26,6 +26,11 @@ MODELS: tuple[Model, ...] = get_args(Model)
 MIN_POINTS = {"translation": 1, "rigid": 2, "similarity": 2, "affine": 3}
 
 
+def linear_part(model: Model) -> LinearModel:
+    """Name the linear model that a model stands on: affine for an elastic one, else itself."""
+    return "affine" if model == "elastic" else model
+
+
 def check_model(model: str, known: tuple[str, ...] = MODELS) -> None:
     """Refuse the name of a model that does not exist.
 
