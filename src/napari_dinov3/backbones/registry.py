@@ -16,6 +16,24 @@ from napari_dinov3.errors import InputError, MissingDependencyError
 
 _PLACEHOLDER = "reference experiments and tests; carries no meaning beyond the pixels"
 
+
+def _placeholder(name: str, width: int) -> BackboneFacts:
+    """Describe a deterministic placeholder of the reference study."""
+    return BackboneFacts(
+        name=name,
+        kind="random-projection",
+        patch=16,
+        stride=16,
+        width=width,
+        width_rgb=width,
+        strides=(16,),
+        licence="BSD-3-Clause (this package)",
+        source="computed, no download",
+        good_for=_PLACEHOLDER,
+        factory="napari_dinov3.backbones.random_projection:RandomProjection",
+    )
+
+
 _FACTS = (
     BackboneFacts(
         name="filter-bank",
@@ -30,32 +48,8 @@ _FACTS = (
         good_for="offline default: membranes, cells, nuclei, tissue borders, textures; fine grids",
         factory="napari_dinov3.backbones.filter_bank:FilterBank",
     ),
-    BackboneFacts(
-        name="random-projection-cnx-tiny",
-        kind="random-projection",
-        patch=16,
-        stride=16,
-        width=384,
-        width_rgb=384,
-        strides=(16,),
-        licence="BSD-3-Clause (this package)",
-        source="computed, no download",
-        good_for=_PLACEHOLDER,
-        factory="napari_dinov3.backbones.random_projection:RandomProjection",
-    ),
-    BackboneFacts(
-        name="random-projection-vit-large",
-        kind="random-projection",
-        patch=16,
-        stride=16,
-        width=1024,
-        width_rgb=1024,
-        strides=(16,),
-        licence="BSD-3-Clause (this package)",
-        source="computed, no download",
-        good_for=_PLACEHOLDER,
-        factory="napari_dinov3.backbones.random_projection:RandomProjection",
-    ),
+    _placeholder("random-projection-cnx-tiny", 384),
+    _placeholder("random-projection-vit-large", 1024),
     *all_facts(),
 )
 JOINT = "+"
