@@ -10,7 +10,33 @@ from napari_dinov3.recipe.task_config import PLANES, TaskConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TokenCutConfig(TaskConfig):
+class _GraphConfig(TaskConfig):
+    """Options of the graph of patches."""
+
+    takes: ClassVar[tuple[str, ...]] = ("features",)
+    tau: float | Literal["auto"] = "auto"
+    scaling: Literal["auto", "none", "standardize"] = "auto"
+    weighting: Literal["binary", "cosine"] = "binary"
+    epsilon: float = 1e-5
+    max_patches: int | Literal["auto"] = "auto"
+    memory_gb: float = 2.0
+    window: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _MaskConfig(_GraphConfig):
+    """Options of masks out of its eigenvectors."""
+
+    opening: float = 0.0
+    closing: float = 0.0
+    fill_holes: bool = False
+    min_area: int = 0
+    invert: bool = False
+    click: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenCutConfig(_MaskConfig):
     """Options of :func:`napari_dinov3.tokencut`, and how to take the planes of its image.
 
     Those are `axes`, `rgb`, `channel`, `level` and `region`. None for `bipartition`, `side`, `component` and `refine` leaves the
@@ -18,27 +44,13 @@ class TokenCutConfig(TaskConfig):
     """
 
     task: ClassVar[str] = "tokencut"
-    takes: ClassVar[tuple[str, ...]] = ("features",)
     output: ClassVar[str] = "cut"
-    tau: float | Literal["auto"] = "auto"
-    scaling: Literal["auto", "none", "standardize"] = "auto"
-    weighting: Literal["binary", "cosine"] = "binary"
-    epsilon: float = 1e-5
     vectors: int = 2
-    max_patches: int | Literal["auto"] = "auto"
-    memory_gb: float = 2.0
     stack: Literal["planes", "matched", "joint"] = "planes"
-    window: int | None = None
     bipartition: Literal["mean", "median", "gap", "otsu"] | None = None
     side: Literal["seed", "border", "bright", "dark", "click"] | None = None
     component: Literal["seed", "largest", "all"] | None = None
-    opening: float = 0.0
-    closing: float = 0.0
-    fill_holes: bool = False
-    min_area: int = 0
-    invert: bool = False
     refine: float | None = None
-    click: tuple[float, float] | None = None
     axes: str | None = None
     rgb: bool | None = None
     channel: int | tuple[int, ...] | None = None
@@ -72,32 +84,18 @@ class TokenCutConfig(TaskConfig):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MaskCutConfig(TaskConfig):
+class MaskCutConfig(_MaskConfig):
     """Options of :func:`napari_dinov3.maskcut`: objects one after the other by repeated cuts."""
 
     task: ClassVar[str] = "maskcut"
-    takes: ClassVar[tuple[str, ...]] = ("features",)
     output: ClassVar[str] = "objects"
     rounds: int = 3
     least_share: float = 0.01
-    tau: float | Literal["auto"] = "auto"
-    scaling: Literal["auto", "none", "standardize"] = "auto"
-    weighting: Literal["binary", "cosine"] = "binary"
-    epsilon: float = 1e-5
     vectors: int = 2
-    max_patches: int | Literal["auto"] = "auto"
-    memory_gb: float = 2.0
     stack: Literal["planes", "matched", "joint"] = "joint"
-    window: int | None = None
     bipartition: Literal["mean", "median", "gap", "otsu"] = "mean"
     side: Literal["seed", "border", "click"] = "seed"
     component: Literal["seed", "largest", "all"] = "seed"
-    opening: float = 0.0
-    closing: float = 0.0
-    fill_holes: bool = False
-    min_area: int = 0
-    invert: bool = False
-    click: tuple[float, float] | None = None
 
     def steps(self, *inputs: Any) -> Job[Any]:
         """Find objects one after the other."""
@@ -110,23 +108,15 @@ class MaskCutConfig(TaskConfig):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClustersConfig(TaskConfig):
+class ClustersConfig(_GraphConfig):
     """Options of :func:`napari_dinov3.spectral_clusters`: all patches divided into clusters."""
 
     task: ClassVar[str] = "clusters"
-    takes: ClassVar[tuple[str, ...]] = ("features",)
     output: ClassVar[str] = "objects"
     clusters: int | Literal["auto"] = "auto"
     most: int = 10
     rng: int = 0
-    tau: float | Literal["auto"] = "auto"
-    scaling: Literal["auto", "none", "standardize"] = "auto"
-    weighting: Literal["binary", "cosine"] = "binary"
-    epsilon: float = 1e-5
-    max_patches: int | Literal["auto"] = "auto"
-    memory_gb: float = 2.0
     stack: Literal["planes", "joint"] = "joint"
-    window: int | None = None
 
     def steps(self, *inputs: Any) -> Job[Any]:
         """Divide all patches."""
