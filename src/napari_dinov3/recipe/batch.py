@@ -137,15 +137,7 @@ def apply_probe_steps(
         raise InputError(f"ending={ending!r}", "'.ome.tif' or '.zarr'", "Choose one of these")
     config = _Options(probabilities, ending, channel, level, memory_gb)
     probe_path = Path(probe).expanduser().absolute()
-    learned = Probe.load(probe_path)
-    signature = learned.fitted.signature
-    state = readiness(str(signature["backbone"]))
-    if not state.ready:
-        raise InputError(
-            f"The probe needs the backbone {signature['backbone']!r}, which is not ready: {state.message}",
-            "a probe whose backbone is here",
-            "Install it, or use another probe",
-        )
+    learned = _ready_probe(probe_path)
     out = Path(folder).expanduser().absolute()
     files = _files(images, out)
     out.mkdir(parents=True, exist_ok=True)
@@ -167,6 +159,20 @@ def apply_probe_steps(
     _write_table(out / TABLE, {**known, **rows}, learned.classes_)
     yield Progress(1, 1, "Done")
     return BatchResult(tuple(rows.values()), out / TABLE, skipped)
+
+
+def _ready_probe(path: Path) -> Probe:
+    """Load a probe whose backbone can be used here."""
+    probe = Probe.load(path)
+    backbone = str(probe.fitted.signature["backbone"])
+    state = readiness(backbone)
+    if not state.ready:
+        raise InputError(
+            f"The probe needs the backbone {backbone!r}, which is not ready: {state.message}",
+            "a probe whose backbone is here",
+            "Install it, or use another probe",
+        )
+    return probe
 
 
 def _files(images: str | Path | Sequence[str | Path], out: Path) -> list[Path]:
