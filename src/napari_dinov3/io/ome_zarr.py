@@ -6,10 +6,10 @@ import contextlib
 import logging
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -46,45 +46,21 @@ def read_ome_zarr(path: Path, *, dataset: str | None = None) -> ImageFile:
     FileFormatError
         If it is something else, or damaged.
     """
-    reader, io = _library(path)
-    import zarr
-
     where = path if dataset is None else (path / dataset).resolve()
     if path.resolve() not in (where.resolve(), *where.resolve().parents):
         raise InputError(f"dataset={dataset!r}", "a folder inside the image", "Choose for example dataset='labels/cells'")
-    try:
-        with warnings.catch_warnings(), _silenced():
-            warnings.simplefilter("ignore")  # of the library about its own future; what is wrong raises
-            location = io.parse_url(where)
-            if location is None:
-                raise ValueError("it holds no OME-Zarr metadata")
-            node = next(iter(reader.Reader(location)()))
-            attributes = dict(zarr.open_group(where, mode="r").attrs)
-        root = {**attributes.get("ome", {}), **attributes}  # 0.5 keeps its own facts one step down
-        axes = "".join(str(axis["name"]).lower() for axis in node.metadata["axes"])
-        steps = node.metadata.get("coordinateTransformations") or [[]]
-        units = {str(axis["name"]).lower(): axis.get("unit") for axis in node.metadata["axes"]}
-        scale, offset = _scale_of(steps[0], len(axes))
-    except InputError:
-        raise
-    except Exception as error:  # the library raises many kinds on folders that are something else
-        raise FileFormatError(
-            f"{path.name} cannot be read as OME-Zarr: {error}", "an OME-Zarr 0.4 or 0.5 image", "Give the folder of one image"
-        ) from error
+    found = _found(path, where)
+    axes = found.axes
     if len(set(axes)) != len(axes) or not {"y", "x"} <= set(axes) <= set("tzcyx"):
         raise FileFormatError(f"{path.name} has axes {axes!r}", "letters out of t z c y x", "Choose another image")
-    _check_blocks(path, node.data)
+    _check_blocks(path, found.levels)
     order = sorted(range(len(axes)), key=lambda at: "tzcyx".index(axes[at]))
-    levels = tuple(
-        level if order == sorted(order) and order == list(range(len(order))) else level.transpose(order) for level in node.data
-    )
+    levels = found.levels if order == list(range(len(order))) else tuple(level.transpose(order) for level in found.levels)
     kept = [at for at in order if axes[at] != "c"]
-    spacing = tuple(scale[at] for at in kept)
-    shift = [offset[at] for at in kept]
-    own = checked(root[KEY]) if isinstance(root.get(KEY), dict) else {}
-    label = "image-label" in root or own.get("kind") == "labels"
-    names = node.metadata.get("channel_names") or node.metadata.get("name")
-    channels = tuple(map(str, names)) if isinstance(names, list) and "c" in axes else ()
+    spacing = tuple(found.scale[at] for at in kept)
+    shift = [found.offset[at] for at in kept]
+    own = checked(found.facts[KEY]) if isinstance(found.facts.get(KEY), dict) else {}
+    label = "image-label" in found.facts or own.get("kind") == "labels"
     place = own.get("world_from_pixel")
     if place is None or len(place) != len(kept) + 1:
         place = affine(spacing, shift) if any(shift) else None
@@ -96,13 +72,53 @@ def read_ome_zarr(path: Path, *, dataset: str | None = None) -> ImageFile:
         axes="".join(axes[at] for at in order),
         spacing=spacing,
         path=path,
-        units=tuple(unit_name(units[axes[at]]) for at in kept),
+        units=tuple(unit_name(found.units[axes[at]]) for at in kept),
         name=path.name.split(".")[0],
         kind="labels" if label else "image",
-        channel_names=channels,
+        channel_names=found.channel_names if "c" in axes else (),
         placement=place,
         facts=MappingProxyType(facts),
     )
+
+
+class _Found(NamedTuple):
+    """What the library found: levels, finest first, one letter, unit, scale and offset an axis, and the image's own facts."""
+
+    levels: tuple[Any, ...]
+    axes: str
+    units: Mapping[str, Any]
+    scale: Sequence[float]
+    offset: Sequence[float]
+    channel_names: tuple[str, ...]
+    facts: Mapping[str, Any]
+
+
+def _found(path: Path, where: Path) -> _Found:
+    reader, io = _library(path)
+    import zarr
+
+    try:
+        with warnings.catch_warnings(), _silenced():
+            warnings.simplefilter("ignore")  # of the library about its own future; what is wrong raises
+            location = io.parse_url(where)
+            if location is None:
+                raise ValueError("it holds no OME-Zarr metadata")
+            node = next(iter(reader.Reader(location)()))
+            attributes = dict(zarr.open_group(where, mode="r").attrs)
+        letters = [str(axis["name"]).lower() for axis in node.metadata["axes"]]
+        units = {letter: axis.get("unit") for letter, axis in zip(letters, node.metadata["axes"], strict=True)}
+        steps = node.metadata.get("coordinateTransformations") or [[]]
+        scale, offset = _scale_of(steps[0], len(letters))
+    except InputError:
+        raise
+    except Exception as error:  # the library raises many kinds on folders that are something else
+        raise FileFormatError(
+            f"{path.name} cannot be read as OME-Zarr: {error}", "an OME-Zarr 0.4 or 0.5 image", "Give the folder of one image"
+        ) from error
+    names = node.metadata.get("channel_names") or node.metadata.get("name")
+    channels = tuple(map(str, names)) if isinstance(names, list) else ()
+    facts = {**attributes.get("ome", {}), **attributes}  # 0.5 keeps its own facts one step down
+    return _Found(tuple(node.data), "".join(letters), units, scale, offset, channels, facts)
 
 
 def _check_blocks(path: Path, levels: Any) -> None:
