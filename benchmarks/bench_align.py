@@ -17,7 +17,9 @@ itk-elastix.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -170,8 +172,9 @@ def elastix(model: str) -> Callable[[Pair], np.ndarray]:
         for kind in kinds:
             parameters.AddParameterMap(parameters.GetDefaultParameterMap(kind, 4, 32.0))
         fixed, moving = (itk.image_from_array(np.ascontiguousarray(i, np.float32)) for i in (pair.fixed, pair.moving))
-        _, result = itk.elastix_registration_method(fixed, moving, parameter_object=parameters, log_to_console=False)
-        field = np.asarray(itk.array_from_image(itk.transformix_deformation_field(moving, result)))
+        with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):  # elastix leaves files where it runs
+            _, result = itk.elastix_registration_method(fixed, moving, parameter_object=parameters, log_to_console=False)
+            field = np.asarray(itk.array_from_image(itk.transformix_deformation_field(moving, result)))
         at = tuple(POINTS.round().astype(int).T)
         return POINTS.round() + field[at][:, ::-1] + (POINTS - POINTS.round())
 

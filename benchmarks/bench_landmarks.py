@@ -12,7 +12,9 @@ median divided by the moving image's diagonal.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from itertools import permutations
@@ -86,8 +88,9 @@ def elastix(model: str) -> Tool:
         for kind in {"rigid": ["rigid"], "affine": ["rigid", "affine"], "elastic": ["rigid", "affine", "bspline"]}[model]:
             parameters.AddParameterMap(parameters.GetDefaultParameterMap(kind, 4, 32.0))
         fixed, moving = (itk.image_from_array(rgb2gray(i).astype(np.float32)) for i in (case.fixed, case.moving))
-        _, result = itk.elastix_registration_method(fixed, moving, parameter_object=parameters, log_to_console=False)
-        field = np.asarray(itk.array_from_image(itk.transformix_deformation_field(fixed, result)))
+        with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):  # elastix leaves files where it runs
+            _, result = itk.elastix_registration_method(fixed, moving, parameter_object=parameters, log_to_console=False)
+            field = np.asarray(itk.array_from_image(itk.transformix_deformation_field(fixed, result)))
         nearest = np.clip(case.fixed_points.round().astype(int), 0, np.array(field.shape[:2]) - 1)
         return case.fixed_points + field[nearest[:, 0], nearest[:, 1]][:, ::-1]
 
