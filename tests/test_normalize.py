@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_dinov3.image import as_planes
-from napari_dinov3.normalize import Normalization, estimate_normalization
+from napari_dinov3.normalize import BT601, BT709, Normalization, estimate_normalization, grey_of_colour
 
 RNG = np.random.default_rng(0)
 
@@ -63,3 +63,10 @@ def test_colours_are_taken_as_they_are(dtype: str, high: float) -> None:
 
 def test_masks_are_0_and_1() -> None:
     assert estimate_normalization(as_planes(np.zeros((9, 9), bool))) == Normalization(0.0, 1.0)
+
+
+@pytest.mark.parametrize("weights", [BT601, BT709])
+def test_grey_stays_as_it_is_and_a_colour_weighs_what_the_standard_says(weights: tuple[float, float, float]) -> None:
+    grey = RNG.random((5, 7), np.float32)
+    np.testing.assert_allclose(grey_of_colour(np.repeat(grey[..., None], 3, axis=-1), weights), grey, rtol=1e-6)
+    np.testing.assert_allclose(grey_of_colour(np.eye(3, 4, dtype=np.float32)[None], weights), [weights], rtol=1e-6)

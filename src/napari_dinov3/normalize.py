@@ -2,6 +2,8 @@
 
 The window is the range between two percentiles of the stack (not of a tile or a plane, which would leave seams and
 flicker). 8-bit RGB is taken as it is. NaN and infinities count nowhere and become the window's low end.
+
+Colours become grey here too: with one of two sets of weights, so that nobody writes them down a second time.
 """
 
 from __future__ import annotations
@@ -17,6 +19,10 @@ from napari_dinov3.image import Planes
 
 MAX_SAMPLED_PLANES = 16
 MAX_SAMPLED_PIXELS = 1 << 20
+BT601 = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue as most programs make grey pictures of colour ones (ITU-R BT.601)."""
+BT709 = (0.2125, 0.7154, 0.0721)
+"""Weights of red, green and blue in luminance, as scikit-image has them (ITU-R BT.709)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +96,29 @@ def estimate_normalization(planes: Planes, percentiles: tuple[float, float] = (0
     if high <= low:  # nearly constant: a few bright pixels are all there is to see
         low, high = values.min(), values.max()
     return Normalization(float(low), float(high))
+
+
+def grey_of_colour(pixels: npt.NDArray[Any], weights: tuple[float, float, float] = BT601) -> npt.NDArray[Any]:
+    """Reduce colours to grey.
+
+    Parameters
+    ----------
+    pixels : (..., 3 or more) float
+        Red, green and blue; what comes after them, such as alpha, is left out.
+    weights : (3,) floats
+        Of red, green and blue; they add up to 1, so that grey stays as it is.
+
+    Returns
+    -------
+    grey : (...) of the same type
+
+    References
+    ----------
+    .. [1] ITU-R Recommendation BT.601-7 (2011), section 2.5.1.
+    .. [2] ITU-R Recommendation BT.709-6 (2015), item 3.2.
+    """
+    grey: npt.NDArray[Any] = np.dot(pixels[..., :3], np.array(weights, np.float32))
+    return grey
 
 
 def _sample(planes: Planes) -> npt.NDArray[np.float64]:

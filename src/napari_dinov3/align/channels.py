@@ -17,12 +17,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from napari_dinov3.normalize import BT709, grey_of_colour
+
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
 
 SHARP, BLURRED, BOTH = (1.0,), (2.0,), (1.0, 3.0)
 WINDOW = 25  # pixels of the local mean and contrast at scale 1: wider than membranes and nuclei, narrower than shading
-_LUMINANCE = np.array([0.2125, 0.7154, 0.0721], np.float32)
 _FLOOR = 1e-3  # local contrast below this part of the whole image's is noise of an empty region, not structure
 FAINT = 0.1  # the same for the last fraction of a pixel, where faint patterns of the background would pull
 
@@ -55,7 +56,7 @@ def grey(plane: npt.NDArray[Any]) -> FloatArray:
     """
     values: npt.NDArray[Any] = plane.astype(np.float64 if plane.dtype.itemsize > 4 else np.float32)
     if values.ndim == 3:
-        values = np.dot(values[..., :3], _LUMINANCE)
+        values = grey_of_colour(values, BT709)
     finite = np.isfinite(values)
     if not finite.any():
         return np.full(values.shape, np.nan, np.float32)

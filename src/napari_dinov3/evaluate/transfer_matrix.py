@@ -23,13 +23,13 @@ from napari_dinov3.evaluate.tables import rows_to_csv
 from napari_dinov3.features.extract import extract_steps
 from napari_dinov3.features.feature_map import FeatureMap
 from napari_dinov3.image import Planes
+from napari_dinov3.normalize import grey_of_colour
 from napari_dinov3.progress import Job, Progress, collect, part_of
 from napari_dinov3.segment.probe import Probe
 from napari_dinov3.segment.scribbles import Scribbles, labelled_planes
 
 FloatArray = npt.NDArray[np.float64]
 Colour = Literal["auto", "keep", "grey"]
-_LUMA = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -195,7 +195,7 @@ def _named(name: str, image: Any, labels: Scribbles, max_planes: int) -> tuple[P
 def _grey(planes: Planes) -> Planes:
     if not planes.rgb:
         return planes
-    return replace(planes, data=np.tensordot(np.asarray(planes.data, np.float32), np.array(_LUMA, np.float32), axes=1))
+    return replace(planes, data=grey_of_colour(np.asarray(planes.data, np.float32)))
 
 
 def _measure(report: Report, measure: str, label: int | None) -> float:

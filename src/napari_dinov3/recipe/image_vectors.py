@@ -24,13 +24,13 @@ from napari_dinov3.features.extract import extract_steps
 from napari_dinov3.image import Planes
 from napari_dinov3.io import read
 from napari_dinov3.io.labelled_images import LabelledImage
+from napari_dinov3.normalize import grey_of_colour
 from napari_dinov3.progress import Job, Progress, collect
 
 FloatArray = npt.NDArray[np.float32]
 Colour = Literal["auto", "grey", "rgb"]
 COARSE_STRIDE = 8
 THUMBNAIL = 96
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _TICKS = 100
 
 
@@ -243,7 +243,7 @@ def coloured(plane: npt.NDArray[Any], *, rgb: bool) -> FloatArray:
     """Bring a plane to grey or to three colours, float32."""
     picture = np.asarray(plane, np.float32)
     if picture.ndim == 3 and not rgb:
-        return np.asarray(picture @ _LUMA, np.float32)
+        return np.asarray(grey_of_colour(picture), np.float32)
     return np.repeat(picture[..., None], 3, axis=2) if picture.ndim == 2 and rgb else picture
 
 
