@@ -9,6 +9,7 @@ import pytest
 
 import napari_dinov3 as nd
 from napari_dinov3 import cli
+from napari_dinov3.backbones.registry import load_backbone
 from napari_dinov3.errors import IllPosedWarning
 from napari_dinov3.recipe import load_recipe
 
@@ -171,6 +172,26 @@ def test_align_writes_the_stack_and_the_transforms(tmp_path, capsys) -> None:
     rows = json.loads((tmp_path / "t.json").read_text())
     np.testing.assert_allclose([(row["m02"], row["m12"]) for row in rows], sample.shifts, atol=0.3)
     assert nd.read(tmp_path / "aligned.tif").shape == (4, 96, 96)
+
+
+def test_align_takes_the_options_of_a_network(tmp_path, monkeypatch, capsys) -> None:
+    sample = nd.synthetic.em(planes=2, size=64, shifts=[[0, 0], [1, 0]], rng=0)
+    nd.write(tmp_path / "moved.tif", sample.images)
+    ends = tmp_path / "moved.tif", tmp_path / "out.tif"
+    assert run("align", *ends, "--backbone", "filter-bank", "--device", "cpu") == 2
+    assert "device='cpu' for backbone 'filter-bank'" in capsys.readouterr().err
+    asked, filter_bank = {}, load_backbone("filter-bank")
+
+    def load(name, **options):
+        asked.update(options, name=name)
+        return filter_bank
+
+    monkeypatch.setattr("napari_dinov3.backbones.registry.load_backbone", load)
+    words = ["--weights", tmp_path / "w", "--precision", "float32", "--recipe", tmp_path / "r.json", "--model", "translation"]
+    assert run("align", *ends, "--backbone", "dinov3-vits16", *words) == 0
+    assert asked == {"name": "dinov3-vits16", "weights": str(tmp_path / "w"), "precision": "float32"}
+    step = json.loads((tmp_path / "r.json").read_text())["steps"][1]
+    assert step["options"]["precision"] == "float32"
 
 
 def test_wrong_input_is_three_lines_and_status_2(tmp_path, capsys) -> None:

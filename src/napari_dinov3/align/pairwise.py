@@ -30,7 +30,7 @@ from napari_dinov3.align.pair_alignment import PairAlignment as PairAlignment
 from napari_dinov3.align.pixel_size import CommonPixels, one_size
 from napari_dinov3.align.quality import NO_MATCH, MatchQuality, match_quality
 from napari_dinov3.align.refine import combined_agreement, overlay, polish, refine
-from napari_dinov3.align.section import WORKING_SIDE, Section, prepare_section, with_weights
+from napari_dinov3.align.section import WORKING_SIDE, Section, chosen_network, prepare_section
 from napari_dinov3.align.transforms import (
     LINEAR_MODELS,
     MIN_POINTS,
@@ -44,6 +44,7 @@ from napari_dinov3.align.transforms import (
     scaled,
 )
 from napari_dinov3.backbones.base import Backbone
+from napari_dinov3.backbones.sources import Source
 from napari_dinov3.errors import InputError
 from napari_dinov3.geometry import Matrix, transform_points
 from napari_dinov3.image import Planes, as_planes
@@ -106,6 +107,9 @@ def align_pair_steps(
     landmarks: Landmarks | None = None,
     landmark_use: LandmarkUse = "start",
     weights: str | Path | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    source: Source = "auto",
 ) -> Job[PairAlignment]:
     """Align a pair in steps; see :func:`align_pair`.
 
@@ -124,6 +128,9 @@ def align_pair_steps(
         pixels cannot be compared. To only check a result with landmarks, see :meth:`PairAlignment.errors`.
     weights : path, optional
         Of a backbone that is a network and is named: file or folder in any of the three formats; by default they are looked for.
+    device, precision, source
+        Where and how precisely such a network runs, and where its weights are looked for; see
+        :class:`~napari_dinov3.backbones.options.BackboneOptions`.
 
     Yields
     ------
@@ -136,7 +143,7 @@ def align_pair_steps(
     check_model(model, MODELS)
     if landmark_use not in ("start", "fit"):
         raise InputError(f"landmark_use={landmark_use!r}", "'start' or 'fit'", "Choose one of the two")
-    backbone = with_weights(backbone, weights)
+    backbone = chosen_network(backbone, weights=weights, device=device, precision=precision, source=source)
     planes = [_single(image, name) for image, name in ((fixed, "fixed image"), (moving, "moving image"))]
     if not one_size(*planes):
         common = CommonPixels(*planes)

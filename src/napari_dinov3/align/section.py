@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -56,19 +55,30 @@ class Section:
         return "is of one brightness" if float(np.ptp(finite)) == 0.0 else ""
 
 
-def with_weights(backbone: str | Backbone | None, weights: str | Path | None) -> str | Backbone | None:
-    """Build a named backbone with weights given by path; without them it is left to be built by its name.
+def chosen_network(backbone: str | Backbone | None, **options: Any) -> str | Backbone | None:
+    """Build a named backbone with options of a network; where all are at their default it is left to be built by its name.
+
+    Parameters
+    ----------
+    backbone : str, Backbone or None
+        One that is built already stays as it is.
+    **options
+        ``weights``, ``device``, ``precision`` and ``source`` of
+        :class:`~napari_dinov3.backbones.options.BackboneOptions`.
 
     Raises
     ------
     InputError
-        If the backbone has no weights, or they are those of another network.
+        If the backbone is no network and has none of these, or the weights are those of another one.
     """
-    if weights is None or not isinstance(backbone, str):
+    from napari_dinov3.backbones.options import BackboneOptions
+
+    given = BackboneOptions(**options).given()
+    if not given or not isinstance(backbone, str):
         return backbone
     from napari_dinov3.backbones.registry import load_backbone
 
-    return load_backbone(backbone, weights=weights)
+    return load_backbone(backbone, **given)
 
 
 def prepare_section(plane: npt.NDArray[Any], *, factor: int = 1, backbone: str | Backbone | None = "auto") -> Section:

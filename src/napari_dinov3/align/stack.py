@@ -21,12 +21,13 @@ from napari_dinov3.align.coarse import thumbnail_factor
 from napari_dinov3.align.drift import DRIFTS, TEMPLATES, Drift, anchor_links, centred, keeping_trend
 from napari_dinov3.align.links import DEFAULT_REACH, Link, components, planned_links, vouched
 from napari_dinov3.align.pairwise import deformed, fit_sections
-from napari_dinov3.align.section import WORKING_SIDE, Section, prepare_section, with_weights
+from napari_dinov3.align.section import WORKING_SIDE, Section, chosen_network, prepare_section
 from napari_dinov3.align.solve import Solution, interpolated, solve_poses
 from napari_dinov3.align.stack_alignment import StackAlignment as StackAlignment
 from napari_dinov3.align.stack_elastic import solve_fields
 from napari_dinov3.align.transforms import LinearModel, Model, check_model, linear_part
 from napari_dinov3.backbones.base import Backbone
+from napari_dinov3.backbones.sources import Source
 from napari_dinov3.errors import IllPosedWarning, InputError
 from napari_dinov3.geometry import Matrix
 from napari_dinov3.image import Planes, as_planes
@@ -77,6 +78,9 @@ def align_stack_steps(
     include: Iterable[int] = (),
     known: MutableMapping[tuple[int, int], Link] | None = None,
     weights: str | Path | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    source: Source = "auto",
     **image_options: Any,
 ) -> Job[StackAlignment]:
     """Align a stack in steps; see :func:`align_stack`.
@@ -107,6 +111,9 @@ def align_stack_steps(
         resumed with the same mapping.
     weights : path, optional
         Of a backbone that is a network and is named: file or folder in any of the three formats; by default they are looked for.
+    device, precision, source
+        Where and how precisely such a network runs, and where its weights are looked for; see
+        :class:`~napari_dinov3.backbones.options.BackboneOptions`.
     **image_options
         Of :func:`napari_dinov3.as_planes` (``axes``, ``channel``, ``spacing`` ...).
 
@@ -123,7 +130,7 @@ def align_stack_steps(
     if drift not in DRIFTS:
         raise InputError(f"drift={drift!r}", f"one of {', '.join(DRIFTS)}", "Choose one of these")
     planes = as_planes(images, **image_options)
-    backbone = with_weights(backbone, weights)
+    backbone = chosen_network(backbone, weights=weights, device=device, precision=precision, source=source)
     links = yield from match_steps(planes, model=model, backbone=backbone, reach=reach, rotation=rotation, known=known)
     path = solve_stack(links, planes, model=model, drift=drift, anchors=anchors, exclude=exclude, include=include)
     if drift not in TEMPLATES:

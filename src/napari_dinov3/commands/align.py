@@ -15,6 +15,7 @@ from napari_dinov3.commands.arguments import (
     region_of,
     run_and_keep,
 )
+from napari_dinov3.commands.network_options import add_running, running_options
 from napari_dinov3.commands.terminal import say
 
 
@@ -38,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="common frame: where all planes move least, that of the first, with slow movement left in, or once more to the "
         "median of the neighbours or to the mean of all (time series)",
     )
+    add_running(parser)
     parser.add_argument("--transforms", metavar="FILE", help="also write the transforms as a table (.csv or .json)")
 
 
@@ -50,7 +52,13 @@ def run(options: argparse.Namespace) -> int:
     backbone = None if options.backbone == "none" else options.backbone
     region = region_of(options)
     config = AlignConfig(
-        model=options.model, backbone=backbone, drift=options.drift, channel=options.channel, level=options.level, region=region
+        model=options.model,
+        backbone=backbone,
+        drift=options.drift,
+        channel=options.channel,
+        level=options.level,
+        region=region,
+        **running_options(options),
     )
     # found on a coarse level, the moves are those of the finest too; of a region, the level it was found on is written
     part: dict[str, Any] = {"channel": options.channel, "region": region, "level": options.level if region else 0}

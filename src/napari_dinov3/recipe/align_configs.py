@@ -25,6 +25,9 @@ class AlignConfig(TaskConfig):
     exclude: tuple[int, ...] = ()
     include: tuple[int, ...] = ()
     weights: str | None = None
+    device: str = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    source: Literal["auto", "folder", "cache", "mirror", "meta"] = "auto"
     axes: str | None = None
     rgb: bool | None = None
     channel: int | tuple[int, ...] | None = None
@@ -82,6 +85,9 @@ class PairConfig(TaskConfig):
     landmarks: tuple[tuple[tuple[float, float], ...], tuple[tuple[float, float], ...]] | None = None
     landmark_use: Literal["start", "fit"] = "start"
     weights: str | None = None
+    device: str = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    source: Literal["auto", "folder", "cache", "mirror", "meta"] = "auto"
 
     def steps(self, *inputs: Any) -> Job[Any]:
         """Find how the second image lies on the first."""
