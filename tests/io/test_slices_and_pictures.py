@@ -11,6 +11,7 @@ from PIL import Image
 
 import napari_dinov3 as nd
 from napari_dinov3.errors import FileFormatError, InputError
+from napari_dinov3.io.choices import needs_choice
 from napari_dinov3.io.slices import list_slices, natural_key
 
 RNG = np.random.default_rng(0)
@@ -143,23 +144,41 @@ def test_numpy_files(tmp_path) -> None:
         image = nd.read(tmp_path / name)
         assert image.axes == "zyx"
         np.testing.assert_array_equal(np.asarray(image), data)
-    with pytest.raises(FileFormatError, match="2 arrays"):
+    with pytest.raises(InputError, match=r"2 images.*arr_0 3 x 16 x 18; arr_1"):
         nd.read(tmp_path / "c.npz")
     with pytest.raises(FileFormatError, match="cannot be read"):
         nd.read(tmp_path / "objects.npy")
 
 
 def test_archives_that_unpack_to_too_much(tmp_path, monkeypatch) -> None:
-    from napari_dinov3.io import raster
+    from napari_dinov3.io import numpy_file
 
     np.savez_compressed(tmp_path / "ones.npz", np.ones((40, 50)))
     assert nd.read(tmp_path / "ones.npz").shape == (40, 50)
-    monkeypatch.setattr(raster, "_MOST_UNPACKED", 1000)
+    monkeypatch.setattr(numpy_file, "_MOST_UNPACKED", 1000)
     with pytest.raises(FileFormatError, match="claims 16,000 bytes"):
         nd.read(tmp_path / "ones.npz")
-    np.savez(tmp_path / "two.npz", a=np.ones(4), b=np.ones(4))
-    with pytest.raises(FileFormatError, match="holds 2 arrays"):
-        nd.read(tmp_path / "two.npz")
+    np.savez_compressed(tmp_path / "two.npz", a=np.ones((9, 9)), b=np.ones((40, 50)))
+    assert nd.read(tmp_path / "two.npz", dataset="a").shape == (9, 9)
+    with pytest.raises(FileFormatError, match=r"claims 16,000 bytes.*'b'"):
+        nd.read(tmp_path / "two.npz", dataset="b")
+
+
+def test_one_array_of_an_archive_is_chosen_by_its_name(tmp_path) -> None:
+    images, ids = RNG.normal(size=(3, 16, 18)), RNG.integers(0, 9, (3, 16, 18))
+    path = tmp_path / "set.npz"
+    np.savez(path, images=images, **{"labels/cells": ids}, spacing=np.array([1.0, 2.0]), seed=3)
+    chosen = nd.read(path, dataset="labels/cells")
+    assert (chosen.kind, chosen.name) == ("labels", "set labels/cells")
+    np.testing.assert_array_equal(np.asarray(chosen), ids)
+    assert needs_choice(path) == {"images": (3, 16, 18), "labels/cells": (3, 16, 18)}
+    with pytest.raises(InputError, match=r"none called 'cells'.*images 3 x 16 x 18; labels/cells 3 x 16 x 18"):
+        nd.read(path, dataset="cells")
+    np.savez(path, images=images, spacing=np.array([1.0, 2.0]))
+    assert nd.read(path).name == "set" and needs_choice(path) is None
+    np.savez(path, spacing=np.array([1.0, 2.0]), seed=3)
+    with pytest.raises(InputError, match="holds 0 images"):
+        nd.read(path)
 
 
 def test_truncated_numpy_file(tmp_path) -> None:

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 
 from napari_dinov3._napari.compat import camera_of
+from napari_dinov3.widgets.data.dataset_chooser import DatasetChooser
 from napari_dinov3.widgets.data.panel import DataPanel
 
 Open = Callable[[type], Any]
@@ -70,3 +72,28 @@ def test_the_script_keeps_the_names_of_the_axes(panel_of: Open, finish: Finish, 
     assert len(model.layers) == 4
     assert model.layers[2].axis_labels == model.layers[3].axis_labels == ("t", "y", "x")[-model.layers[0].ndim :]
     assert model.layers[2].units == model.layers[0].units
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+def test_a_file_of_several_images_asks_which_ones(
+    panel_of: Open, finish: Finish, model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, qtbot: Any, accepted: bool
+) -> None:
+    path = tmp_path / "set.npz"
+    np.savez(path, raw=np.zeros((2, 8, 9)), labels=np.ones((2, 8, 9), np.uint16))
+
+    def answer(dialog: DatasetChooser) -> int:
+        for row in range(dialog.list.count()):
+            item = dialog.list.item(row)
+            assert item is not None
+            item.setCheckState(Qt.CheckState.Checked)
+        return int(accepted)
+
+    monkeypatch.setattr(DatasetChooser, "exec", answer)
+    panel = panel_of(DataPanel)
+    before = len(model.layers)
+    panel.open_path(path)
+    text = finish(panel)
+    qtbot.waitUntil(lambda: not panel.runner.running)
+    added = [layer.name for layer in model.layers[before:]]
+    assert added == (["set raw", "set labels"] if accepted else [])
+    assert accepted or "Nothing of set.npz was opened" in text

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from napari_dinov3._napari.file_options import LayerData, display_range, legend_options, placed, vector_layer
 from napari_dinov3._napari.provenance import KEY, provenance
 from napari_dinov3.io import read_layers
+from napari_dinov3.io.choices import needs_choice
 from napari_dinov3.io.image_file import ImageFile
 from napari_dinov3.io.layers import Record
 from napari_dinov3.io.vectors import VectorFile
@@ -21,10 +22,29 @@ from napari_dinov3.synthetic import MODALITIES, Sample
 _CHANNELS = (("magenta", "green"), ("cyan", "magenta", "yellow", "red", "green", "blue"))
 
 
-def open_steps(path: str | Path) -> Job[tuple[Record, ...]]:
-    """Open a file, a folder of slices or a data set; pixels are read later."""
+class Offer(NamedTuple):
+    """A file that holds several images and does not say which one is meant: shapes by name."""
+
+    path: Path
+    datasets: dict[str, tuple[int, ...]]
+
+
+def open_steps(path: str | Path, datasets: Iterable[str] = ()) -> Job[tuple[Record, ...] | Offer]:
+    """Open a file, a folder of slices or a data set; pixels are read later.
+
+    Parameters
+    ----------
+    path : path-like
+        What to open.
+    datasets : strs
+        Which images of a file that holds several; where none are named, the answer for such a file is an :class:`Offer`.
+    """
     yield Progress(0, 1, f"opening {Path(path).name}")
-    return read_layers(path)
+    chosen = tuple(datasets)
+    if chosen:
+        return tuple(record for name in chosen for record in read_layers(path, dataset=name))
+    offered = needs_choice(Path(path))
+    return read_layers(path) if offered is None else Offer(Path(path), offered)
 
 
 def calibrated(image: Record, *, plane: float, row: float, col: float, unit: str) -> Record:

@@ -23,7 +23,7 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
     """Add the path of the image and how to read it."""
     parser.add_argument("path", metavar="PATH", help="image file, or folder of slices")
     parser.add_argument("--series", type=int, default=0, help="which image, where a file holds several")
-    parser.add_argument("--dataset", help="which data set of an HDF5 file, or folder of an OME-Zarr image")
+    parser.add_argument("--dataset", help="which data set of an HDF5 file, array of an .npz file, or folder of an OME-Zarr image")
     parser.add_argument("--axes", help="one letter an axis out of t z c y x s, where the file does not say")
     parser.add_argument("--spacing", metavar="N[,N...]", help="distance between neighbours on t, z, y, x (or y, x)")
     parser.add_argument("--units", type=_words, metavar="UNIT[,UNIT...]", help="of the spacing, such as micrometer")

@@ -1,4 +1,4 @@
-"""Single pictures (PNG, JPEG, BMP, GIF's first frame) through Pillow, and numpy files without pickles.
+"""Single pictures (PNG, JPEG, BMP, GIF's first frame) through Pillow.
 
 Grey stays grey and colour becomes RGB; palettes are looked up, alpha is dropped. A 16-bit colour PNG is refused, because
 Pillow would cut it to 8 bits without a word.
@@ -7,7 +7,6 @@ Pillow would cut it to 8 bits without a word.
 from __future__ import annotations
 
 import contextlib
-import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +20,6 @@ from napari_dinov3.errors import FileFormatError
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".pgm", ".ppm")
 _MOST_EXPANSION = 1100  # deflate reaches 1032
-_MOST_UNPACKED = 8 << 30
 _ALWAYS_FINE = 1 << 26
 # values a byte: deflate at one bit a pixel, LZW with its longest words, one or two bits for a block of 8 x 8, bytes as they are
 _MOST_PACKED = {"PNG": 8 * _MOST_EXPANSION, "GIF": 8_000, "JPEG": 1_000, "BMP": 2_000}
@@ -83,54 +81,6 @@ def read_picture(path: Path, *, rgb: bool | None = None) -> npt.NDArray[Any]:
         pixels = np.asarray(picture.convert(mode) if mode else picture)
     pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
     return np.repeat(pixels[..., None], 3, axis=-1) if rgb else pixels
-
-
-def read_numpy(path: Path) -> npt.NDArray[Any]:
-    """Read a numpy file: ``.npy`` as a memory map, ``.npz`` with a single array in it.
-
-    Raises
-    ------
-    FileFormatError
-        If it is damaged, holds Python objects, or several arrays.
-    """
-    try:
-        if path.suffix.lower() == ".npy":
-            array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-            return array
-        _check_archive(path)
-        with np.load(path, allow_pickle=False) as archive:
-            return np.asarray(archive[archive.files[0]])
-    except FileFormatError:
-        raise
-    except Exception as error:  # numpy raises ValueError, OSError, EOFError, zipfile and zlib errors on damaged files
-        raise FileFormatError(
-            f"{path.name} cannot be read: {error}", "a numpy file of plain numbers", "Save the array again with numpy.save"
-        ) from error
-
-
-def _check_archive(path: Path) -> None:
-    """Refuse an archive whose array would be larger than what is packed in it can be, before numpy makes room for it."""
-    import zipfile
-
-    with zipfile.ZipFile(path) as archive:
-        entries = archive.infolist()
-        if len(entries) != 1:
-            raise FileFormatError(
-                f"{path.name} holds {len(entries)} arrays ({', '.join(entry.filename for entry in entries[:5])})",
-                "one array",
-                "Save the one you need with numpy.save",
-            )
-        with archive.open(entries[0]) as member:
-            version = np.lib.format.read_magic(member)
-            reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, _, dtype = reader(member)
-    claimed, packed = math.prod(shape) * dtype.itemsize, entries[0].compress_size
-    if claimed > entries[0].file_size or claimed > packed * _MOST_EXPANSION or claimed > _MOST_UNPACKED:
-        raise FileFormatError(
-            f"{path.name} claims {claimed:,} bytes in {packed:,} packed ones",
-            f"a whole archive of at most {_MOST_UNPACKED:,} bytes",
-            "Copy it again, or save a large array as .npy, which is read piece by piece",
-        )
 
 
 @contextlib.contextmanager

@@ -12,7 +12,6 @@ from napari_dinov3.errors import FileFormatError, InputError
 from napari_dinov3.io.image_file import ImageFile, Kind
 from napari_dinov3.io.units import PIXEL, chosen_spacing, chosen_unit
 
-_NUMPY = (".npy", ".npz")
 _VOLUMES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 _HDF5 = (".h5", ".hdf5", ".hdf")
 
@@ -39,8 +38,8 @@ def read(
     series : int
         Which image, where a TIFF file holds several.
     dataset : str, optional
-        Which data set of an HDF5 file, or folder of an OME-Zarr image, such as ``"volumes/labels/neuron_ids"``; of a data
-        set that lies in a folder, the image whose name ends so, such as ``"T2w"``.
+        Which data set of an HDF5 file, array of an ``.npz`` file, or folder of an OME-Zarr image, such as
+        ``"volumes/labels/neuron_ids"``; of a data set that lies in a folder, the image whose name ends so, such as ``"T2w"``.
     axes : str, optional
         One letter an array axis out of ``t z c y x s``, where the file does not say or is wrong.
     spacing : float or floats, optional
@@ -87,7 +86,7 @@ def read(
 
 
 def _open(path: Path, series: int, dataset: str | None, stack_axis: Literal["z", "t"]) -> ImageFile:
-    from napari_dinov3.io import raster, slices, tiff
+    from napari_dinov3.io import numpy_file, raster, slices, tiff
     from napari_dinov3.io.layouts import find_layout
 
     suffix = path.suffix.lower()
@@ -111,9 +110,9 @@ def _open(path: Path, series: int, dataset: str | None, stack_axis: Literal["z",
     if suffix in raster.EXTENSIONS:
         pixels = raster.read_picture(path)
         return _plain(pixels, "yx" + "s" * (pixels.ndim - 2), path, suffix[1:].upper())
-    if suffix in _NUMPY:
-        array = raster.read_numpy(path)
-        return _numpy(array, path)
+    if suffix in numpy_file.EXTENSIONS:
+        image = _numpy(numpy_file.read_numpy(path, dataset=dataset), path)
+        return image if dataset is None or suffix == ".npy" else _named_array(image, dataset)
     if path.name.lower().endswith((*_VOLUMES, *_HDF5)):
         return _open_volume(path, dataset)
     raise InputError(
@@ -179,6 +178,13 @@ def _numpy(array: Any, path: Path) -> ImageFile:
         facts=MappingProxyType(dict(facts)),
         placement=place if place is not None and len(place) == len(image.space) + 1 else None,
     )
+
+
+def _named_array(image: ImageFile, dataset: str) -> ImageFile:
+    """Call an image after the array it is in its file, and take it for labels where that says so."""
+    labels = "label" in dataset.lower() and image.dtype.kind in "iu"
+    name, facts = f"{image.name} {dataset}", MappingProxyType({**image.facts, "dataset": dataset})
+    return replace(image, name=name, kind="labels" if labels else image.kind, facts=facts)
 
 
 def _with_axes(image: ImageFile, axes: str) -> ImageFile:

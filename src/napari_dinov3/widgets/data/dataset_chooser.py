@@ -1,4 +1,4 @@
-"""Ask which data sets of an HDF5 file to open, where the file does not say by its layout.
+"""Ask which data sets of an HDF5 file, or arrays of an .npz file, to open, where the file does not say by its layout.
 
 Without a window to ask in, as in a script, the first one is opened.
 """
@@ -15,7 +15,7 @@ from qtpy.QtWidgets import QApplication, QDialog, QDialogButtonBox, QListWidget,
 from napari_dinov3._napari import file_hooks
 from napari_dinov3._napari.file_options import LayerData
 from napari_dinov3.errors import InputError
-from napari_dinov3.io.hdf5 import needs_choice
+from napari_dinov3.io.choices import needs_choice
 from napari_dinov3.widgets.form import wrapped_label
 
 
@@ -81,12 +81,28 @@ def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerD
     return file_hooks.get_reader(path) if datasets is None else lambda _: _read(path, datasets)
 
 
+def ask(name: str, datasets: dict[str, tuple[int, ...]], window: QWidget | None) -> tuple[str, ...]:
+    """Ask which data sets to open; none where that is cancelled, the first one where there is no window to ask in.
+
+    Parameters
+    ----------
+    name : str
+        Of the file.
+    datasets : dict
+        Shape of each, by name.
+    window : QWidget or None
+        The dialog lies over it.
+    """
+    if window is None:
+        return (next(iter(datasets)),)
+    dialog = DatasetChooser(name, datasets, window)
+    accepted = dialog.exec() == QDialog.DialogCode.Accepted
+    chosen = dialog.value() if accepted else ()
+    dialog.deleteLater()
+    return chosen
+
+
 def _read(path: str, datasets: dict[str, tuple[int, ...]]) -> list[LayerData]:
-    chosen: tuple[str, ...] = (next(iter(datasets)),)
     window = QApplication.activeWindow() if QApplication.instance() is not None else None
-    if window is not None:
-        dialog = DatasetChooser(Path(path).name, datasets, window)
-        accepted = dialog.exec() == QDialog.DialogCode.Accepted
-        chosen = dialog.value() if accepted else ()
-        dialog.deleteLater()
+    chosen = ask(Path(path).name, datasets, window)
     return [layer for dataset in chosen for layer in file_hooks.read_layers(path, dataset=dataset)] or [(None,)]  # type: ignore[list-item]

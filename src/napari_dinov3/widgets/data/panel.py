@@ -15,6 +15,7 @@ from napari_dinov3._napari.layers import free_name
 from napari_dinov3.io.layers import Record
 from napari_dinov3.progress import Job
 from napari_dinov3.synthetic import MODALITIES, Sample
+from napari_dinov3.widgets.data.dataset_chooser import ask
 from napari_dinov3.widgets.form import Choice, Form, Number, wrapped_label
 from napari_dinov3.widgets.panel import TaskPanel
 
@@ -58,7 +59,7 @@ class DataPanel(TaskPanel):
         "random walk; the shifts are in the layers' metadata.\n"
         "Open: TIFF, PNG, JPEG, numpy, or a folder of numbered slices. Pixels are read when they are looked at; spacing and "
         "units come from the file. Where it does not say, set the pixel size before opening: beside a layer without a unit, "
-        "napari shows all others in pixels."
+        "napari shows all others in pixels. An HDF5 or .npz file that holds several images asks which of them to open."
     )
 
     def build(self) -> None:
@@ -140,11 +141,20 @@ class DataPanel(TaskPanel):
         if path:
             self.start(open_file.open_steps(path), f"Opening {Path(path).name}", self._show_file)
 
-    def _show_file(self, opened: tuple[Record, ...]) -> str:
+    def _show_file(self, opened: tuple[Record, ...] | open_file.Offer) -> str:
+        if isinstance(opened, open_file.Offer):
+            return self._ask(opened)
         records = [open_file.calibrated(record, **self.calibration.value()) for record in opened]
         stated = any(set(record.units) - {"pixel"} for record in records)
         bare = "" if stated else " The file does not say how large its pixels are; see Pixel size."
         return self._add(open_file.file_layers(records)) + bare
+
+    def _ask(self, offer: open_file.Offer) -> str:
+        chosen = ask(offer.path.name, offer.datasets, self.window())
+        if not chosen:
+            return f"Nothing of {offer.path.name} was opened."
+        self.start(open_file.open_steps(offer.path, chosen), f"Opening {', '.join(chosen)}", self._show_file)
+        return f"Opening {', '.join(chosen)}."
 
     def _add(self, layers: list[LayerData]) -> str:
         names = []
