@@ -118,3 +118,8 @@ def test_what_does_not_belong_together_is_said(folder, stack, tmp_path, capsys):
     assert run("sweep", folder / "images", folder / "voc", *FAST) == 2
     assert run("sweep", stack, stack, *FAST, "--taus", "a,b") == 2
     assert run("sweep", stack, stack, *FAST, "--table", tmp_path / "t.xlsx") == 2
+
+
+def test_one_piece_in_one_plane_is_called_so(folder, tmp_path, capsys):
+    assert run("discover", folder / "images" / "a.tif", tmp_path / "mask.tif", *FAST, "--component", "largest") == 0
+    assert "1 piece in 1 plane;" in capsys.readouterr().out

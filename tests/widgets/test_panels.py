@@ -299,7 +299,7 @@ def test_a_cancelled_run_says_how_many_planes_are_labelled(
     qtbot.waitUntil(entered.is_set, timeout=60_000)
     panel.cancel()
     go.set()
-    assert "2 of 3 planes are labelled" in finish(panel)
+    assert "2 of 3 planes labelled" in finish(panel)
 
 
 def test_a_result_follows_a_source_that_was_moved(panel_of: Open, finish: Finish, model: Any) -> None:

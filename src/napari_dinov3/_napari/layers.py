@@ -21,6 +21,7 @@ from napari_dinov3._napari.compat import to_data
 from napari_dinov3.errors import InputError
 from napari_dinov3.geometry import region_window, transform_points
 from napari_dinov3.image import Planes, as_planes
+from napari_dinov3.wording import counted
 
 _CHANNEL_LABELS = frozenset({"c", "ch", "channel", "channels"})
 _TIME_LABELS = frozenset({"t", "time", "frame", "frames"})
@@ -242,7 +243,7 @@ def _level(layer: Any, level: int) -> tuple[Any, npt.NDArray[np.float64]]:
     if not 0 <= level < count:
         raise InputError(
             f"Level {level} of layer {layer.name!r}",
-            f"a layer with {count} level(s) counts 0..{count - 1}",
+            f"a layer with {counted(count, 'level')} counts 0..{count - 1}",
             "Choose one of these levels",
         )
     if not multiscale:

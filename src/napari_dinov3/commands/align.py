@@ -17,6 +17,7 @@ from napari_dinov3.commands.arguments import (
 )
 from napari_dinov3.commands.network_options import add_running, running_options
 from napari_dinov3.commands.terminal import say
+from napari_dinov3.wording import counted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -88,6 +89,6 @@ def run(options: argparse.Namespace) -> int:
         say(f"No plane matches another, so none of the {len(rows)} was moved")
     else:
         matching = f"matching none of their neighbours: {bad}" if bad else "all match their neighbours"
-        say(f"{len(rows)} planes aligned; {matching}")
+        say(f"{counted(len(rows), 'plane')} aligned; {matching}")
     say(f"Wrote {options.out}")
     return 0

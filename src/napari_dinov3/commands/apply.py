@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from napari_dinov3.commands.terminal import note, run_job, say, table
+from napari_dinov3.wording import counted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
     result = run_job(job, title="apply")
     say(table([{name: value for name, value in row.items() if name != "error"} for row in result.short_rows()]))
     if result.skipped:
-        say(f"{result.skipped} of {len(result.rows)} files were done before and are left as they are")
+        say(f"{result.skipped} of {counted(len(result.rows), 'file')} done before and left as found")
     say(f"Wrote {result.table}")
     for path, reason in result.failed:
         note(f"Failed: {path}: {reason}")

@@ -19,6 +19,7 @@ from napari_dinov3.commands.arguments import (
 )
 from napari_dinov3.commands.terminal import say
 from napari_dinov3.errors import FileFormatError, InputError
+from napari_dinov3.wording import counted
 
 if TYPE_CHECKING:
     from napari_dinov3.recipe import ClassifyObjectsConfig
@@ -78,10 +79,10 @@ def run(options: argparse.Namespace) -> int:
     classes = results["object_classes"]
     for value in classes.values:
         name = f" {classes.names[value]}" if value in classes.names else ""
-        say(f"class {value}{name}: {int((classes.classes == value).sum())} of {len(classes.labels)} objects")
+        say(f"class {value}{name}: {int((classes.classes == value).sum())} of {counted(len(classes.labels), 'object')}")
     unknown = int((classes.classes == 0).sum())
     if unknown:
-        say(f"without a class, since their features are not finite: {unknown} objects")
+        say(f"without a class, since their features are not finite: {counted(unknown, 'object')}")
     say(f"Wrote {options.out}")
     if options.table:
         write(options.table, results["table"].joined(classes.table), overwrite=options.overwrite)

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from napari_dinov3.commands.terminal import note, run_job, say, table
+from napari_dinov3.wording import counted
 
 if TYPE_CHECKING:
     from napari_dinov3.commands.main_job import DemoInput, DemoResult
@@ -45,13 +46,13 @@ def run(options: argparse.Namespace) -> int:
     with results_folder(options.out, default="napari-dinov3-demo", overwrite=options.overwrite) as folder:
         planes, rows, cols = given.image.shape
         colour = " in colour" if given.image.rgb else ""
-        say(f"{given.image.name}: {planes} planes of {rows} x {cols}{colour}, {given.image.dtype}")
+        say(f"{given.image.name}: {counted(planes, 'plane')} of {rows} x {cols}{colour}, {given.image.dtype}")
         for line in given.notes:
             say(f"  {line}")
         done = run_job(main_job_steps(given, backbone=options.backbone, rng=options.seed), title="demo")
         names = run_job(write_demo_steps(folder, done), title="write")
     _report(done)
-    say(f"\n{len(names)} files in {folder} ({time.perf_counter() - begun:.0f} s)")
+    say(f"\n{counted(len(names), 'file')} in {folder} ({time.perf_counter() - begun:.0f} s)")
     return _show(folder, options, size)
 
 

@@ -19,6 +19,7 @@ from napari_dinov3.commands.arguments import (
 )
 from napari_dinov3.commands.terminal import say
 from napari_dinov3.errors import InputError
+from napari_dinov3.wording import counted
 
 if TYPE_CHECKING:
     from napari_dinov3.recipe import TaskConfig
@@ -104,11 +105,12 @@ def run(options: argparse.Namespace) -> int:
     if options.boxes:
         write(options.boxes, rows or {name: [] for name in ("plane", *names)}, overwrite=options.overwrite)
     cut = result.cut
-    what = f"{result.count} objects" if config.output == "objects" else f"{len(rows)} pieces"
-    say(f"{what} in {len(cut)} planes; the cut is well posed in {int(cut.well_posed.sum())} of them")
+    what = counted(result.count, "object") if config.output == "objects" else counted(len(rows), "piece")
+    say(f"{what} in {counted(len(cut), 'plane')}; the cut is well posed in {int(cut.well_posed.sum())} of them")
     guessed = config.output == "cut" and result.options.side == "border" and int((result.well_posed & ~result.surrounded).sum())
     if guessed:
-        say(f"In {guessed} planes both sides reach the border, so which one is the object is a guess; --invert turns it")
+        where = f"In {counted(guessed, 'plane')}"
+        say(f"{where} both sides reach the border, so which one is the object is a guess; --invert turns it")
     say(f"Wrote {options.out}")
     return 0
 

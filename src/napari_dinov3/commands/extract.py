@@ -19,6 +19,7 @@ from napari_dinov3.commands.arguments import (
     run_and_keep,
 )
 from napari_dinov3.commands.terminal import say
+from napari_dinov3.wording import counted
 
 if TYPE_CHECKING:
     from napari_dinov3.recipe import Recipe
@@ -70,7 +71,8 @@ def run(options: argparse.Namespace) -> int:
     features = run_and_keep(recipe, options, title="extract")["features"]
     say(f"{features.backbone} ({features.provenance['reason']})")
     rows, cols = features.grid
-    say(f"{len(features)} planes of {rows} x {cols} patches, {features.dim} numbers each, {features.stride:g} pixels apart")
+    planes = counted(len(features), "plane")
+    say(f"{planes} of {rows} x {cols} patches, {features.dim} numbers each, {features.stride:g} pixels apart")
     say(f"Wrote {options.out}")
     if options.pca:
         colours = on_patches(features, (features.pca() * 255).round().astype("uint8"))

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from napari_dinov3.commands.arguments import add_channel, add_reading, add_writing, check_out, read_config, run_and_keep
 from napari_dinov3.commands.terminal import say, table
 from napari_dinov3.errors import InputError
+from napari_dinov3.wording import counted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -85,7 +86,7 @@ def _say_counts(objects: Any, measured: Any) -> None:
     for value in sorted({*objects.classes.tolist()}):
         sizes = measured[size][measured["class"] == value]
         unit = measured.units[size]
-        say(f"class {value}: {len(sizes)} objects, mean {size} {sizes.mean():.4g} {unit}")
+        say(f"class {value}: {counted(len(sizes), 'object')}, mean {size} {sizes.mean():.4g} {unit}")
     if not objects.count:
         say("no objects: nothing in the labels, or nothing of the sizes that were asked for")
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from napari_dinov3.commands.arguments import add_channel, add_features, check_out, extract_config
 from napari_dinov3.commands.terminal import note, run_job, say
 from napari_dinov3.errors import InputError
+from napari_dinov3.wording import counted
 
 if TYPE_CHECKING:
     from napari_dinov3.evaluate.corloc import Truth
@@ -74,7 +75,7 @@ def _features(path: Path, planes: int, options: argparse.Namespace) -> FeatureMa
     features: FeatureMap = collect(config.steps(read(path)))
     if len(features) != planes:
         raise InputError(
-            f"{path.name} has {len(features)} planes, its reference {planes}", "the same", "Check which files belong"
+            f"{path.name} has {counted(len(features), 'plane')}, its reference {planes}", "the same", "Check which files belong"
         )
     return features
 

@@ -24,6 +24,7 @@ from napari_dinov3.discover.tau import clearest, sweep_tau_steps
 from napari_dinov3.discover.window_affinity import WindowAffinity, build_window_affinity_steps
 from napari_dinov3.features.feature_map import FeatureMap
 from napari_dinov3.progress import Job, Progress, collect, part_of
+from napari_dinov3.wording import counted
 
 MAX_JOINT_PATCHES = 8_192
 MAX_WINDOW_PATCHES = 100_000
@@ -77,7 +78,7 @@ def solve_joint_steps(features: FeatureMap, options: CutOptions, solved: SolvedP
                 vectors = _extended_in_window(found, index, unit, options)
         divided = found.pairs.well_posed and index not in found.undivided
         solved.planes[index] = PlaneCut(vectors, found.pairs.values, divided, found.tau, found.density, valid)
-    yield Progress(total, total, f"{count} planes solved together")
+    yield Progress(total, total, f"{counted(count, 'plane')} solved together")
 
 
 def _read_steps(

@@ -22,6 +22,7 @@ from napari_dinov3.errors import IllPosedWarning, InputError
 from napari_dinov3.features.feature_map import FeatureMap
 from napari_dinov3.features.upsample import upsample_nearest
 from napari_dinov3.progress import Job, Progress, collect, part_of
+from napari_dinov3.wording import counted
 
 Labels = npt.NDArray[np.int32]
 _CUT_NAMES = frozenset(item.name for item in fields(CutOptions))
@@ -136,7 +137,7 @@ def maskcut_steps(
         if count < rounds:
             again = solve_steps(_without(features, labels > 0), cut_options)
             cut = yield from part_of(again, start=1000 * count, span=1000, total=1000 * rounds)
-    yield Progress(1000 * rounds, 1000 * rounds, f"{count} objects")
+    yield Progress(1000 * rounds, 1000 * rounds, counted(count, "object"))
     if not count:
         warnings.warn(
             "No object was found: the cut is ill posed, or what it splits off is smaller than least_share.",

@@ -25,6 +25,7 @@ from napari_dinov3.features.feature_map import FeatureMap
 from napari_dinov3.progress import Job, Progress, collect, part_of
 from napari_dinov3.segment.probe import Probe
 from napari_dinov3.segment.scribbles import PlaneLabels, Scribbles, labelled_planes, pair_up
+from napari_dinov3.wording import counted
 
 MEASURES = ("accuracy", "f1", "iou")
 _Place = tuple[int, int]
@@ -75,7 +76,7 @@ class CrossValidation:
         texts = [
             f"One labelled plane in {count} rectangles with a gap around each: what another plane would give may be less."
             if self.within_plane
-            else f"{planes} labelled planes in {count} folds of neighbours."
+            else f"{counted(planes, 'labelled plane')} in {count} folds of neighbours."
         ]
         texts += [
             f"Class {', '.join(map(str, fold.unseen))} is labelled in fold {number} alone, which therefore could not find it."

@@ -20,6 +20,7 @@ from napari_dinov3.evaluate.folds import grouped_folds
 from napari_dinov3.evaluate.metrics import Report
 from napari_dinov3.evaluate.tables import rows_to_csv, rows_to_markdown
 from napari_dinov3.progress import Job, Progress, collect
+from napari_dinov3.wording import counted
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -147,8 +148,8 @@ class ImageClassification:
         five = f"top-5 {self.top(5):.4f}, " if len(self.classes) > 5 else ""
         return (
             f"Top-1 {self.top(1):.4f}, {five}balanced accuracy {self.report.balanced_accuracy:.4f}, macro F1 "
-            f"{self.report.macro_f1:.4f}; {len(self.truth)} images of {len(self.classes)} classes, {len(each)} folds, "
-            f"accuracy a fold {each.mean():.4f} ± {each.std():.4f}."
+            f"{self.report.macro_f1:.4f}; {counted(len(self.truth), 'image')} of {len(self.classes)} classes, "
+            f"{counted(len(each), 'fold')}, accuracy a fold {each.mean():.4f} ± {each.std():.4f}."
         )
 
     def to_markdown(self) -> str:

@@ -20,6 +20,7 @@ from napari_dinov3.errors import MissingDependencyError
 from napari_dinov3.evaluate.corloc import BoolArray, Boxes, DiscoveryScore, Truth, score_discovery
 from napari_dinov3.features.feature_map import FeatureMap
 from napari_dinov3.progress import Job, Progress, part_of
+from napari_dinov3.wording import counted
 
 SWEEP_TAUS = tuple(round(0.1 * step, 1) for step in range(1, 10))
 _CURVES = (
@@ -89,7 +90,7 @@ class TauSweep:
             if not np.isnan(values).all():
                 axes.plot(self.taus, values, style, label=label)
         axes.axvline(self.best, color="0.7", zorder=0)
-        axes.set(xlabel="tau (cosine)", ylim=(0, 1), title=f"{self.scores[0].planes} planes; best tau {self.best:g}")
+        axes.set(xlabel="tau (cosine)", ylim=(0, 1), title=f"{counted(self.scores[0].planes, 'plane')}; best tau {self.best:g}")
         axes.legend(fontsize="small")
         figure.savefig(path, dpi=120)
 
@@ -140,7 +141,7 @@ def tau_sweep_steps(
             boxes[index] += list(cut.boxes)
             masks[index] += [cut.mask(plane) for plane in range(len(cut))]
         done += 1000 * len(features)
-        yield Progress(min(done, total), total, f"{len(masks[0])} planes swept")
+        yield Progress(min(done, total), total, f"{counted(len(masks[0]), 'plane')} swept")
     return TauSweep(
         tuple(taus), tuple(score_discovery(found, truths, masks=drawn) for found, drawn in zip(boxes, masks, strict=True))
     )

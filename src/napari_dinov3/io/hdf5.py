@@ -19,6 +19,7 @@ from napari_dinov3.io.image_file import ImageFile
 from napari_dinov3.io.lazy_file import LazyFile, in_blocks
 from napari_dinov3.io.optional import require
 from napari_dinov3.io.units import PIXEL, usable_spacing
+from napari_dinov3.wording import counted
 
 EXTENSIONS = (".h5", ".hdf5", ".hdf")
 _CREMI_RAW = "volumes/raw"
@@ -117,7 +118,7 @@ def _choose(found: dict[str, Any], dataset: str | None, path: Path) -> str:
     if wanted not in found:
         listed = "; ".join(f"{name} {' x '.join(map(str, shape))}" for name, shape in sorted(found.items())[:20])
         raise InputError(
-            f"{path.name} holds {len(found)} images" + (f", none called {wanted!r}" if wanted else ""),
+            f"{path.name} holds {counted(len(found), 'image')}" + (f", none called {wanted!r}" if wanted else ""),
             f"one of: {listed}" if found else "at least one",
             "Choose one, for example dataset='volumes/raw'",
         )

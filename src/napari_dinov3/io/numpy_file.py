@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_dinov3.errors import FileFormatError, InputError
+from napari_dinov3.wording import counted
 
 EXTENSIONS = (".npy", ".npz")
 _MOST_EXPANSION = 1100  # deflate reaches 1032
@@ -112,7 +113,7 @@ def _choose(entries: dict[str, Entry], dataset: str | None, path: Path) -> str:
         return dataset
     listed = "; ".join(f"{name} {' x '.join(map(str, images[name].shape))}" for name in list(images)[:_MOST_NAMED])
     raise InputError(
-        f"{path.name} holds {len(images)} images" + (f", none called {dataset!r}" if dataset is not None else ""),
+        f"{path.name} holds {counted(len(images), 'image')}" + (f", none called {dataset!r}" if dataset is not None else ""),
         f"one of: {listed}" if images else "at least one array of rows and columns",
         f"Choose one, for example dataset={next(iter(images))!r}" if images else "Save an image with numpy.save",
     )

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from napari_dinov3.errors import FileFormatError, InputError
 from napari_dinov3.io.image_file import ImageFile, Kind
 from napari_dinov3.io.units import PIXEL, chosen_spacing, chosen_unit
+from napari_dinov3.wording import counted
 
 _VOLUMES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 _HDF5 = (".h5", ".hdf5", ".hdf")
@@ -128,7 +129,7 @@ def _image_of(records: Sequence[Any], layout: str, dataset: str | None, path: Pa
     chosen = [image for image in images if dataset is None or image.name.endswith(dataset)]
     if not chosen:
         raise InputError(
-            f"{path.name} ({layout}) holds {len(images)} images" + (f", none called {dataset!r}" if dataset else ""),
+            f"{path.name} ({layout}) holds {counted(len(images), 'image')}" + (f", none called {dataset!r}" if dataset else ""),
             f"one of: {', '.join(image.name for image in images)}" if images else "at least one",
             "Choose one with dataset=..., or open all of it with napari_dinov3.read_layers",
         )

@@ -23,6 +23,7 @@ from napari_dinov3.learn.prototypes import PrototypeHead
 from napari_dinov3.objects.pooling import PooledObjects, Standard, pool_objects_steps
 from napari_dinov3.objects.table import ObjectTable, label_planes
 from napari_dinov3.progress import Job, Progress, collect, part_of
+from napari_dinov3.wording import counted
 
 ObjectHead: TypeAlias = Literal["auto", "logistic", "prototypes"]
 FloatArray = npt.NDArray[np.float32]
@@ -336,7 +337,7 @@ def classify_objects_steps(
         )
     taught = ObjectClassifier.load(classifier) if isinstance(classifier, str | Path) else classifier
     pooled = yield from part_of(pool_objects_steps(features, objects), start=0, span=90, total=100)
-    yield Progress(90, 100, f"classifying {len(pooled)} objects")
+    yield Progress(90, 100, f"classifying {counted(len(pooled), 'object')}")
     if taught is None:
         taught = ObjectClassifier(head=head, C=C, names=dict(names)).fit(pooled, given)
     return taught.predict(pooled).with_examples(given)

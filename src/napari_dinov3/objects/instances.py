@@ -18,6 +18,7 @@ from napari_dinov3.errors import InputError
 from napari_dinov3.image import Planes, as_planes
 from napari_dinov3.objects.separate import Across, Clear, Connect, Landscape, Method, Seeds, Separation, separate_steps
 from napari_dinov3.progress import Job, Progress, collect
+from napari_dinov3.wording import counted
 
 Labels = npt.NDArray[np.int32]
 
@@ -164,7 +165,7 @@ def objects_from_labels_steps(
     check_source(planes, how)
     found, classes_found = yield from separate_steps(planes, how)
     count = len(classes_found)
-    yield Progress(len(planes), len(planes), f"{count} objects")
+    yield Progress(len(planes), len(planes), counted(count, "object"))
     return Instances(
         found, classes_found, across, planes.axes, planes.spacing, planes.units, planes.world_from_pixel, planes.name
     )

@@ -26,6 +26,7 @@ from napari_dinov3.io import read
 from napari_dinov3.io.labelled_images import LabelledImage
 from napari_dinov3.normalize import grey_of_colour
 from napari_dinov3.progress import Job, Progress, collect
+from napari_dinov3.wording import counted
 
 FloatArray = npt.NDArray[np.float32]
 Colour = Literal["auto", "grey", "rgb"]
@@ -200,7 +201,9 @@ def _embed_steps(
     problems = dict(failed)
     if not pairs:
         raise InputError(
-            f"None of {len(problems)} images could be read; {_first(problems)}", "images that can be opened", "Check the files"
+            f"None of {counted(len(problems), 'image')} could be read; {_first(problems)}",
+            "images that can be opened",
+            "Check the files",
         )
     rgb = config.colour == "rgb" or (config.colour == "auto" and all(colours))
     model = _model(config)

@@ -25,6 +25,7 @@ from napari_dinov3.segment.operating_point import Prior, decision_offset, prior_
 from napari_dinov3.segment.probe_options import Loss, PerClass, ProbeOptions, Strength
 from napari_dinov3.segment.scribbles import Scribbles, pair_up
 from napari_dinov3.segment.training import TrainingSet, gather_steps
+from napari_dinov3.wording import counted
 
 
 class Probe:
@@ -196,7 +197,8 @@ class Probe:
         gather = gather_steps(pairs, max_samples=options.max_samples, rng=rng, on_patches=on_patches)
         gathered = 20 if options.head == "decoder" or options.C == "cv" else 70
         samples: TrainingSet = yield from part_of(gather, start=0, span=gathered, total=100)
-        yield Progress(gathered, 100, f"Learning {len(samples.classes)} classes from {len(samples.codes)} samples")
+        learned = counted(len(samples.classes), "class")
+        yield Progress(gathered, 100, f"Learning {learned} from {counted(len(samples.codes), 'sample')}")
         if len(samples.classes) == 1:
             warnings.warn(
                 f"Only class {samples.classes[0]} is labelled, so every pixel will be class {samples.classes[0]}. "

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from napari_dinov3.errors import InputError
 from napari_dinov3.features.feature_map import FeatureMap
+from napari_dinov3.wording import counted
 
 Scribbles: TypeAlias = Any
 """(planes, H, W) or, for a single plane, (H, W) array-like of labels; or a mapping from plane index to (H, W)."""
@@ -93,7 +94,7 @@ def pair_up(features: FeatureMap | Sequence[FeatureMap], scribbles: Any) -> list
     if not maps or not isinstance(scribbles, list | tuple) or len(scribbles) != len(maps):
         count = len(scribbles) if isinstance(scribbles, list | tuple) else "one array of"
         raise InputError(
-            f"{len(maps)} feature maps and {count} scribbles",
+            f"{counted(len(maps), 'feature map')} and {count} scribbles",
             "a list of scribbles as long as the list of feature maps",
             "Pass one labels image for each feature map, in the same order",
         )
@@ -132,7 +133,7 @@ def _whole_numbers(values: npt.NDArray[Any], plane: int) -> npt.NDArray[Any]:
 
 def _misfit(problem: str, planes: int, shape: tuple[int, int]) -> InputError:
     return InputError(
-        f"{problem}; the features cover {planes} plane{'s' * (planes != 1)} of {shape[0]} x {shape[1]}",
+        f"{problem}; the features cover {counted(planes, 'plane')} of {shape[0]} x {shape[1]}",
         f"scribbles of shape {(planes, *shape)}, or a mapping from plane to {shape}",
         "Use a labels image with the shape of the image that the features were made from",
     )

@@ -14,6 +14,7 @@ from napari_dinov3.align.stack_alignment import StackAlignment
 from napari_dinov3.errors import InputError
 from napari_dinov3.io.writing import write_steps
 from napari_dinov3.progress import Job, Progress, part_of
+from napari_dinov3.wording import counted
 
 FORMATS = (
     ("json", "transforms, JSON"),
@@ -31,7 +32,7 @@ def in_the_way(path: str | Path, what: str) -> str:
     place = Path(path)
     if what in FOLDERS:
         there = sorted(place.glob(_PATTERNS[what])) if place.is_dir() else []
-        return f"{len(there)} files {_PATTERNS[what]} in {place.name}" if there else ""
+        return f"{counted(len(there), 'file')} {_PATTERNS[what]} in {place.name}" if there else ""
     return place.name if place.exists() else ""
 
 

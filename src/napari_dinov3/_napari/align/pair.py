@@ -21,6 +21,7 @@ from napari_dinov3.errors import InputError
 from napari_dinov3.geometry import affine, transform_points
 from napari_dinov3.progress import Job, Progress, part_of
 from napari_dinov3.recipe import PairConfig
+from napari_dinov3.wording import counted
 
 Points2 = npt.NDArray[np.float64]
 
@@ -138,7 +139,7 @@ def landmarks_of(layers: tuple[Any, Any], fixed: Source, moving: Source) -> tupl
     if counts[0] != counts[1] or not counts[0]:
         names = [unwrap(layer).name for layer in layers]
         raise InputError(
-            f"{names[0]!r} holds {counts[0]} points and {names[1]!r} {counts[1]}",
+            f"{names[0]!r} holds {counted(counts[0], 'point')} and {names[1]!r} {counts[1]}",
             "as many on the moving image as on the fixed one, in the same order, and at least one",
             "Add or remove points",
         )

@@ -17,6 +17,7 @@ from napari_dinov3.errors import InputError
 from napari_dinov3.image import Planes
 from napari_dinov3.progress import Job, Progress, part_of
 from napari_dinov3.recipe import AlignConfig
+from napari_dinov3.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ def links_text(known: Mapping[tuple[int, int], Link], planes: int, reach: Iterab
     """Say how many links of a run are there already; empty where none is."""
     wanted = planned_links(planes, reach)
     there = sum(pair in known for pair in wanted)
-    return f"{there} of {len(wanted)} links are there already" if there else ""
+    return f"{there} of {counted(len(wanted), 'link')} there already" if there else ""
 
 
 def align_steps(

@@ -19,6 +19,7 @@ from napari_dinov3.features.feature_map import FeatureMap
 from napari_dinov3.image import Planes
 from napari_dinov3.progress import Job, Progress, part_of
 from napari_dinov3.recipe import TokenCutConfig
+from napari_dinov3.wording import counted
 
 MASKS_SHARE = 0.25  # of the memory budget; larger stacks of masks are made when looked at
 MASK_FIELDS = ("bipartition", "side", "component", "opening", "closing", "fill_holes", "min_area", "invert", "refine", "click")
@@ -81,7 +82,7 @@ def side_text(cut: TokenCut) -> str:
     guessed = int((cut.well_posed & ~cut.surrounded).sum()) if cut.options.side == "border" else 0
     if not guessed:
         return ""
-    where = "Both" if len(cut) == 1 else f"In {guessed} of {len(cut)} planes both"
+    where = "Both" if len(cut) == 1 else f"In {guessed} of {counted(len(cut), 'plane')} both"
     return f"{where} sides reach the border, so which one is the object is a guess: Invert turns it."
 
 

@@ -16,6 +16,7 @@ from napari_dinov3.errors import InputError
 from napari_dinov3.features.feature_map import FeatureMap
 from napari_dinov3.progress import Job, Progress, part_of
 from napari_dinov3.recipe import ClustersConfig, MaskCutConfig
+from napari_dinov3.wording import counted
 
 BOX_LOOK: dict[str, Any] = {"shape_type": "rectangle", "edge_color": "yellow", "face_color": "transparent", "edge_width": 2}
 VECTOR_LOOK: dict[str, Any] = {"colormap": "viridis"}
@@ -90,10 +91,10 @@ def objects_steps(
     if config is None:
         yield Progress(0, 1, "numbering pieces")
         labels = cut.labels
-        return labels, f"{int(labels.max())} pieces"
+        return labels, counted(int(labels.max()), "piece")
     found = yield from part_of(config.steps(features), start=0, span=90, total=100)
     yield Progress(90, 100, "drawing labels")
-    return found.labels, f"{found.count} {'clusters' if isinstance(config, ClustersConfig) else 'objects'}"
+    return found.labels, counted(found.count, "cluster" if isinstance(config, ClustersConfig) else "object")
 
 
 def object_lines(placement: Placement, config: MaskCutConfig | ClustersConfig | None) -> list[str]:

@@ -25,6 +25,7 @@ from napari_dinov3.objects.pooling import PooledObjects, pool_objects_steps
 from napari_dinov3.objects.table import ObjectTable, measure_objects_steps
 from napari_dinov3.progress import Job, Progress, part_of
 from napari_dinov3.recipe import ObjectsConfig
+from napari_dinov3.wording import counted
 
 EAGER_PIXELS = 1 << 22  # class labels of larger stacks are made where they are looked at, so that a click is answered at once
 QUICK_NUMBERS = 1 << 22  # features of all objects; a few milliseconds to classify
@@ -118,11 +119,11 @@ class ObjectWork:
         lines = []
         for value in sorted({*self.examples.values(), *self.names, *(() if self.classes is None else self.classes.values)}):
             given = sum(1 for each in self.examples.values() if each == value)
-            found = f", {counts.get(value, 0)} objects" if self.classes is not None else ""
+            found = f", {counted(counts.get(value, 0), 'object')}" if self.classes is not None else ""
             name = f" {self.names[value]}" if value in self.names else ""
-            lines.append(f"Class {value}{name}: {given} example{'' if given == 1 else 's'}{found}")
+            lines.append(f"Class {value}{name}: {counted(given, 'example')}{found}")
         if counts.get(0):
-            lines.append(f"{counts[0]} objects without finite features have no class")
+            lines.append(f"Without a class, since their features are not finite: {counted(counts[0], 'object')}")
         return "\n".join(lines)
 
     def _on_paint(self, event: Any = None) -> None:
@@ -211,7 +212,7 @@ def classify_steps(
     if table is None or work.measured_at != state:
         measuring = measure_objects_steps(source.planes, request.source.planes)
         table = yield from part_of(measuring, start=80, span=10, total=100)
-    yield Progress(90, 100, f"classifying {len(pooled)} objects")
+    yield Progress(90, 100, f"classifying {counted(len(pooled), 'object')}")
     known = {label: value for label, value in examples.items() if pooled.rows_of(label) >= 0}
     taught = loaded or ObjectClassifier(head=head, names=names).fit(pooled, known)
     classes = taught.predict(pooled).with_examples(known)

@@ -30,6 +30,7 @@ from napari_dinov3.widgets.align.results import NAME, AlignResults
 from napari_dinov3.widgets.form import Form
 from napari_dinov3.widgets.panel import field_row
 from napari_dinov3.widgets.status import error_text
+from napari_dinov3.wording import counted
 
 _CONFIG = ("model", "backbone", "drift")
 
@@ -191,7 +192,7 @@ class AlignPanel(AlignResults):
         lost = f"; {bad} match no neighbour and got a pose between theirs" if bad else ""
         if bad == count:
             lost = "; none matches another, so nothing was moved"
-        return f"Added {layer.name!r}: {count} planes{lost}."
+        return f"Added {layer.name!r}: {counted(count, 'plane')}{lost}."
 
     def align_lines(self) -> list[str]:
         """Write the alignment of a stack as Python, from the layer on."""

@@ -34,6 +34,7 @@ from napari_dinov3.widgets.layer_chooser import LayerChooser
 from napari_dinov3.widgets.panel import field_row
 from napari_dinov3.widgets.runner import Done, JobRunner
 from napari_dinov3.widgets.status import error_text
+from napari_dinov3.wording import counted
 
 Kept = Aligned | AlignedPair
 NAME, PAIR = alignment_layers.PANEL, f"{alignment_layers.PANEL} pair"
@@ -180,7 +181,7 @@ class AlignResults(ImagePanel):
         def show(result: tuple[Any, Any]) -> str:
             path, aligned = result
             layer = self.show_kept(Aligned(path, kept.source, config, lines), aligned, image)
-            return f"Added {layer.name!r}; {len(path.bad)} planes are left out."
+            return f"Added {layer.name!r}; {counted(len(path.bad), 'plane')} left out."
 
         self.start(alignment.solve_again_steps(kept, config), "Solving again", show)
 

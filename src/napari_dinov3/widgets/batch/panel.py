@@ -15,6 +15,7 @@ from napari_dinov3.widgets.form import Choice, Flag, Form, Number, wrapped_label
 from napari_dinov3.widgets.panel import TaskPanel
 from napari_dinov3.widgets.path_field import Button, PathField
 from napari_dinov3.widgets.result_table import ResultTable
+from napari_dinov3.wording import counted
 
 PROBE: tuple[Button, ...] = (("file", "Probe file…", "Choose a probe that was saved by the Segment panel.", "Probes (*.npz)"),)
 IMAGES: tuple[Button, ...] = (
@@ -116,7 +117,8 @@ class BatchPanel(TaskPanel):
         self.session.kept(_NAME)["result"] = result
         self._show_kept()
         failed = f"; {len(result.failed)} failed, the table says why" if result.failed else ""
-        return f"{len(result.rows)} files, {result.skipped} of them done before{failed}. The table is {result.table.name}."
+        files = counted(len(result.rows), "file")
+        return f"{files}, {result.skipped} of them done before{failed}. The table is {result.table.name}."
 
     def script(self) -> str:
         """Write the run as Python."""

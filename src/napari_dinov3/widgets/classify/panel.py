@@ -29,6 +29,7 @@ from napari_dinov3.widgets.panel import TaskPanel, field_row
 from napari_dinov3.widgets.path_field import Button, PathField
 from napari_dinov3.widgets.result_table import ResultTable
 from napari_dinov3.widgets.status import error_text
+from napari_dinov3.wording import counted
 
 SOURCES = (("files", "files on disk"), ("planes", "planes of a stack"))
 WHERE = (Choice("source", "Images are", "Where the images with known classes are.", "files", SOURCES),)
@@ -209,7 +210,7 @@ class ClassifyImagesPanel(TaskPanel):
             metadata = image_classes.run_metadata(self._placement.name, self.options(), run.result, self.ran_script)
             image_classes.add_plane_classes(self.viewer, self._placement, found, metadata=metadata)
         self.refresh()
-        left = f" {len(run.vectors.failed)} files could not be read, see the report." if run.vectors.failed else ""
+        left = f" {counted(len(run.vectors.failed), 'file')} could not be read, see the report." if run.vectors.failed else ""
         return f"Top-1 {run.result.top(1):.3f}, balanced accuracy {run.result.report.balanced_accuracy:.3f}.{left}"
 
     def script(self) -> str:
@@ -240,7 +241,7 @@ class ClassifyImagesPanel(TaskPanel):
             return
         try:
             written = self.ran.save(folder)
-            self.say("done", f"{len(written)} files are in {folder}.")
+            self.say("done", f"{counted(len(written), 'file')} written to {folder}.")
         except MissingDependencyError as error:
             self.say("warning", f"Model and tables are in {folder}, pictures are not: {error}")
         except (InputError, OSError) as error:
@@ -277,7 +278,7 @@ class ClassifyImagesPanel(TaskPanel):
         self.session.kept(_NAME)["predictions"] = found
         self._show_kept()
         left = f" {len(found.failed)} could not be read; the table says why." if found.failed else ""
-        return f"{len(found.names)} images have classes.{left}"
+        return f"{counted(len(found.names), 'image')} classified.{left}"
 
     def _show_kept(self) -> None:
         """Show the results of this viewer; they outlive the panel."""

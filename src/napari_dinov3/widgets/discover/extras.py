@@ -14,6 +14,7 @@ from napari_dinov3.progress import Job
 from napari_dinov3.recipe import ClustersConfig, MaskCutConfig
 from napari_dinov3.widgets.discover.fields import BOXES_TIP, OBJECT_FIELDS, OBJECTS_TIP, SCRIBBLES_TIP, VECTOR_TIP
 from napari_dinov3.widgets.form import Form
+from napari_dinov3.wording import counted
 
 SEGMENT_PANEL = "SegmentPanel"
 
@@ -101,7 +102,7 @@ class CutExtras(QWidget):
             layer = results.add_shapes(
                 self._panel.viewer, placement, boxes, name=name, metadata=self._panel.metadata(found), **extras.BOX_LOOK
             )
-        self._panel.say("done", f"Added {len(boxes)} boxes as {layer.name!r}.")
+        self._panel.say("done", f"Added {counted(len(boxes), 'box')} as {layer.name!r}.")
 
     def add_eigenvectors(self) -> None:
         """Add the maps that were split; the first is shown."""

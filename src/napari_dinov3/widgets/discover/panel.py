@@ -27,6 +27,7 @@ from napari_dinov3.widgets.form import Form, wrapped_label
 from napari_dinov3.widgets.image_panel import ImagePanel
 from napari_dinov3.widgets.runner import Cancelled, Done, Failed
 from napari_dinov3.widgets.status import error_text
+from napari_dinov3.wording import counted
 
 PICK_OFF, PICK_ON = "Click on the object", "Click on the object: on"
 
@@ -228,7 +229,8 @@ class DiscoverPanel(ImagePanel):
         layer = self.owned.show(data, belongs_to=found.request.place, metadata=metadata, add=add)
         decided = int(found.cut.well_posed.sum())
         share = found.cut.grid_masks.mean()
-        clear = f"{layer.name!r} covers {share:.0%} of the image; the cut is clear in {decided} of {len(found.cut)} planes."
+        planes = counted(len(found.cut), "plane")
+        clear = f"{layer.name!r} covers {share:.0%} of the image; the cut is clear in {decided} of {planes}."
         return " ".join(filter(None, (clear, discovery.side_text(found.cut))))
 
     def _show_remask(self, result: tuple[TokenCut, Any]) -> str:

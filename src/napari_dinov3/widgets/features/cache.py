@@ -8,6 +8,7 @@ from qtpy.QtWidgets import QMessageBox, QPushButton, QVBoxLayout, QWidget
 from napari_dinov3.features.store import FeatureStore
 from napari_dinov3.widgets.feature_facts import bytes_text
 from napari_dinov3.widgets.form import wrapped_label
+from napari_dinov3.wording import counted
 
 
 class FeatureCache(QWidget):
@@ -40,7 +41,7 @@ class FeatureCache(QWidget):
         store = FeatureStore()
         entries = store.entries()
         self._nbytes = sum(entry.nbytes for entry in entries)
-        held = f"{len(entries)} map{'s' * (len(entries) != 1)}, {bytes_text(self._nbytes)} of {store.budget_gb:g} GB"
+        held = f"{counted(len(entries), 'map')}, {bytes_text(self._nbytes)} of {store.budget_gb:g} GB"
         self.text.setText(f"On disk: {held}." if entries else "No maps are kept on disk.")
         self.text.setToolTip(str(store.folder))
         self.button.setEnabled(bool(entries))

@@ -30,6 +30,7 @@ from napari_dinov3.widgets.image_panel import ImagePanel
 from napari_dinov3.widgets.layer_chooser import LayerChooser
 from napari_dinov3.widgets.panel import field_row
 from napari_dinov3.widgets.status import error_text
+from napari_dinov3.wording import counted
 
 PICK_OFF = "Similarity to a click"
 PICK_ON = "Similarity: on, click in the image"
@@ -154,11 +155,11 @@ class FeaturesPanel(ImagePanel):
     def show_result(self, result: FeatureMap) -> str:
         """Say what was made."""
         rows, cols = result.grid
-        planes = f"{len(result)} planes of " if len(result) > 1 else ""
+        planes = f"{counted(len(result), 'plane')} of " if len(result) > 1 else ""
         self.cache.refresh()
         self.views.refresh_backbones()
         found = int(result.provenance.get("planes_from_cache", 0))
-        count = "The plane" if len(result) == 1 else f"{'All' if found == len(result) else found} planes"
+        count = "The plane" if len(result) == 1 else f"{'All planes' if found == len(result) else counted(found, 'plane')}"
         kept = f" {count} came from the cache on disk (clear it under Feature cache)." if found else ""
         return f"{result.backbone}: {planes}{rows} x {cols} patches, {result.dim} numbers each.{kept}"
 
@@ -352,7 +353,8 @@ class FeaturesPanel(ImagePanel):
 
     def _show_rest(self, filling: Filling) -> str:
         self.similarity.owned.refresh()
-        return f"Similarity to row {filling.config.row:.0f}, column {filling.config.col:.0f} in all {len(filling.array)} planes."
+        place = f"row {filling.config.row:.0f}, column {filling.config.col:.0f}"
+        return f"Similarity to {place} in {counted(len(filling.array), 'plane')}."
 
     def _on_progress(self, event: Progress) -> None:
         super()._on_progress(event)

@@ -34,6 +34,7 @@ from napari_dinov3.widgets.objects.teaching import TeachingForm
 from napari_dinov3.widgets.panel import field_row
 from napari_dinov3.widgets.runner import Cancelled, Done, Failed
 from napari_dinov3.widgets.status import error_text
+from napari_dinov3.wording import counted
 
 NO_LABELS = "there is no labels layer or probability to make objects of; segment the image first, or paint labels."
 NO_OBJECTS = "choose the layer of the objects; make objects above, or open labels with one number an object."
@@ -176,7 +177,7 @@ class ObjectsPanel(ImagePanel):
         self._show_table()
         self.refresh()
         sizes = f" (sizes {self._wanted[1].min_size:g} and more)" if not made.count and self._wanted[1].min_size else ""
-        return f"{made.count} objects in {layer.name!r}{sizes}."
+        return f"{counted(made.count, 'object')} in {layer.name!r}{sizes}."
 
     def script(self) -> str:
         """Write making objects, and their classes where there are any."""
@@ -213,7 +214,9 @@ class ObjectsPanel(ImagePanel):
         path = path or QFileDialog.getSaveFileName(self, "Save the table", "objects.csv", "Tables (*.csv *.json)")[0]
         if path:
             table = objects.full_table(work)
-            self.start(write_steps(path, table, overwrite=True), "Writing", lambda at: f"{len(table)} objects in {at}.")
+            self.start(
+                write_steps(path, table, overwrite=True), "Writing", lambda at: f"{counted(len(table), 'object')} in {at}."
+            )
 
     def teach(self, label: int, value: int) -> None:
         """Make an object an example of a class, and classify all objects anew."""
@@ -259,7 +262,7 @@ class ObjectsPanel(ImagePanel):
         if len(table):
             objects.write_columns(layer, objects.full_table(work), work.written)
         self._show_table()
-        return f"{len(table)} objects measured; the measures are also in the features of {layer.name!r}."
+        return f"{counted(len(table), 'object')} measured; the measures are also in the features of {layer.name!r}."
 
     def _show_classes(self, layer: Any, source: Source, answer: Answer) -> str:
         if all(each.unique_id != layer.unique_id for each in self.viewer.layers):
@@ -271,7 +274,8 @@ class ObjectsPanel(ImagePanel):
         shown = object_layers.show_classes(self.viewer, self.owned_classes, source, work, answer.pixels, code)
         self._show_table()
         self.refresh()
-        return f"{len(answer.classes.labels)} objects in classes {', '.join(map(str, answer.classes.values))}, in {shown.name!r}."
+        classes = ", ".join(map(str, answer.classes.values))
+        return f"{counted(len(answer.classes.labels), 'object')} in classes {classes}, in {shown.name!r}."
 
     def _class_lines(self, source: Source, work: ObjectWork) -> list[str]:
         return [*self.extract_script(), *object_layers.class_lines(source, work, self.teaching.value()["object_head"])]
@@ -298,7 +302,7 @@ class ObjectsPanel(ImagePanel):
         columns = {} if work is None else objects.show_columns(work)
         self.table.setValue(columns)
         count = 0 if work is None or work.table is None else len(work.table)
-        self.table_text.setText(f"{count} objects" if columns else "")
+        self.table_text.setText(counted(count, "object") if columns else "")
 
     def _connect(self) -> None:
         self.labels.valueChanged.connect(self.changed)

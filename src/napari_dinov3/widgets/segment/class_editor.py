@@ -14,6 +14,7 @@ from napari_dinov3._napari.segment.scribble_book import Painted
 from napari_dinov3.errors import InputError
 from napari_dinov3.widgets.segment.classes import ClassTable
 from napari_dinov3.widgets.status import State, error_text
+from napari_dinov3.wording import counted
 
 
 class ClassEditor(QObject):
@@ -120,8 +121,8 @@ class ClassEditor(QObject):
             return
         pixels = self._edit(lambda layer: classes.merge(layer, placement, painted.planes, value, into))
         if pixels is not None:
-            done = f"joined class {into}" if into else "are unlabelled again"
-            self._say("done", f"{pixels:,} pixels of class {value} {done}; undo in the layer takes it back.")
+            done = f"joined class {into}" if into else "unlabelled again"
+            self._say("done", f"{counted(pixels, 'pixel')} of class {value} {done}; undo in the layer takes it back.")
 
     def _on_chosen(self, value: int) -> None:
         if self._layer is not None:

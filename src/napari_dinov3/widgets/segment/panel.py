@@ -45,6 +45,7 @@ from napari_dinov3.widgets.segment.probe_files import ProbeFiles
 from napari_dinov3.widgets.segment.scribble_watch import ScribbleWatch
 from napari_dinov3.widgets.segment.settings import FIELDS, MORE_FIELDS, probe_config
 from napari_dinov3.widgets.status import error_text
+from napari_dinov3.wording import counted
 
 NEW_SCRIBBLES = "New scribbles layer"
 """Text of the button; messages name it."""
@@ -259,7 +260,7 @@ class SegmentPanel(LivePanel):
         run = self._round
         if run is None or not run.prediction.done:
             return super().cancelled_text()
-        return f"{len(run.prediction.done)} of {len(run.request.source.planes)} planes are labelled."
+        return f"{len(run.prediction.done)} of {counted(len(run.request.source.planes), 'plane')} labelled."
 
     def script(self) -> str:
         """Write training and labelling."""
