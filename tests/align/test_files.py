@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 
@@ -10,11 +11,12 @@ import pytest
 
 import napari_dinov3 as nd
 from napari_dinov3.align.elastic import SplineField, control_shape
-from napari_dinov3.align.files import elastix_parameters, export_transforms, itk_transform, load_alignment, save_alignment
+from napari_dinov3.align.files import load_alignment, save_alignment
 from napari_dinov3.align.pairwise import PairAlignment
 from napari_dinov3.align.quality import MatchQuality
+from napari_dinov3.align.tool_files import elastix_parameters, export_transforms, itk_transform
 from napari_dinov3.align.transforms import rotation_matrix, translation_matrix
-from napari_dinov3.errors import FileFormatError
+from napari_dinov3.errors import FileFormatError, InputError
 from napari_dinov3.geometry import transform_points
 
 SHAPE = (80, 100)
@@ -112,15 +114,74 @@ def test_export_writes_a_file_a_section(stack, tmp_path):
     assert [p.name for p in export_transforms(tmp_path / "itk", stack[1])][:2] == ["section_0000.tfm", "section_0001.tfm"]
     names = [p.name for p in export_transforms(tmp_path / "elastix", pair(bend()), tool="elastix")]
     assert names == ["pair.TransformParameters.0.txt", "pair.TransformParameters.1.txt"]
-    with pytest.raises(FileFormatError, match="linear one"):
-        export_transforms(tmp_path, pair(bend()))
-    with pytest.raises(FileFormatError, match="tool"):
+    with pytest.raises(InputError, match="tool"):
         export_transforms(tmp_path, pair(), tool="ants")
+    with pytest.raises(InputError, match="too far"):
+        export_transforms(tmp_path, dataclasses.replace(pair(), reason="too far apart"))
 
 
-def test_other_tools_read_them(tmp_path):
+def in_world(pair: PairAlignment, xy: np.ndarray) -> np.ndarray:
+    """Map world points as the other tools do, from our own transform."""
+    pixels = xy[:, ::-1] / pair.fixed_spacing
+    return (pair.map_points(pixels) * pair.moving_spacing)[:, ::-1]
+
+
+def itk_composite(text: str, xy: np.ndarray) -> np.ndarray:
+    """Read a composite as ITK does: the spline first, p + u(p), then the affine; u from the cubic B-spline basis."""
+    p, place = ([np.array(line.split()[1:], float) for line in text.splitlines() if line.startswith(key)] for key in ("P", "F"))
+    size, origin, step = place[1][:2].astype(int), place[1][2:4], place[1][4:6]
+    moves = p[1].reshape(2, size[1], size[0])
+    at = (xy - origin) / step
+    basis = [np.array([[cubic(x - i) for i in range(n)] for x in at[:, axis]]) for axis, n in enumerate(size)]
+    bent = xy + np.einsum("ni,nj,kji->nk", basis[0], basis[1], moves)
+    return bent @ p[0][:4].reshape(2, 2).T + p[0][4:]
+
+
+def cubic(t: float) -> float:
+    t = abs(t)
+    return (4 - 6 * t**2 + 3 * t**3) / 6 if t < 1 else max(0.0, 2 - t) ** 3 / 6
+
+
+@pytest.mark.parametrize("origin", [0.0, 3.5])
+def test_an_elastic_pair_of_two_pixel_sizes_is_exact_for_itk(origin, tmp_path):
+    bent = dataclasses.replace(bend(), origin=origin)
+    both = dataclasses.replace(pair(bent), fixed_spacing=(0.5, 0.25), moving_spacing=(2.0, 1.5))
+    (file,) = export_transforms(tmp_path, both)
+    inside = np.random.default_rng(3).uniform(origin, 78, (40, 2)) * (0.25, 0.5)
+    np.testing.assert_allclose(itk_composite(file.read_text(), inside), in_world(both, inside), atol=1e-9)
+    grid = re.findall(r"FixedParameters: ([^\n]+)", file.read_text())[1].split()
+    first, last = (np.array(grid[2:4], float) + np.array(grid[4:6], float) * k for k in (1, int(grid[0]) - 2))
+    assert (first <= 0).all()  # ITK knows no displacement beyond the cells of the grid
+    assert last[0] >= (SHAPE[1] - 1) * 0.25
+
+
+@pytest.mark.parametrize("field", [None, bend()])
+def test_other_tools_read_them(field, tmp_path):
     """Where SimpleITK is installed, its own reader maps points as we do."""
     sitk = pytest.importorskip("SimpleITK")
-    (file,) = export_transforms(tmp_path, pair())
-    x, y = sitk.ReadTransform(str(file)).TransformPoint((20.0, 10.0))
-    np.testing.assert_allclose((y, x), pair().map_points([[10, 20]])[0])
+    both = dataclasses.replace(pair(field), fixed_spacing=(0.5, 0.25), moving_spacing=(2.0, 1.5))
+    (file,) = export_transforms(tmp_path, both)
+    read = sitk.ReadTransform(str(file))
+    xy = np.random.default_rng(4).uniform(0, 79, (20, 2)) * (0.25, 0.5)
+    np.testing.assert_allclose([read.TransformPoint(tuple(map(float, point))) for point in xy], in_world(both, xy), atol=1e-9)
+
+
+def test_a_pair_remembers_pixel_sizes_and_damaged_poses_are_refused(tmp_path):
+    before = dataclasses.replace(pair(), fixed_spacing=(0.5, 0.25), moving_spacing=(2.0, 1.5), units=("micrometer",) * 2)
+    path = save_alignment(tmp_path / "pair.json", before)
+    after = load_alignment(path)
+    assert (after.fixed_spacing, after.moving_spacing, after.units) == ((0.5, 0.25), (2.0, 1.5), ("micrometer",) * 2)
+    content = json.loads(path.read_text())
+    content["matrix"][0] = [0.0, 0.0, 5.0]
+    path.write_text(json.dumps(content))
+    with pytest.raises(FileFormatError, match="flattens"):
+        load_alignment(path)
+
+
+def test_sections_that_are_missing_in_a_file_are_noticed(stack, tmp_path):
+    path = save_alignment(tmp_path / "path.json", stack[1])
+    content = json.loads(path.read_text())
+    del content["sections"][1]
+    path.write_text(json.dumps(content))
+    with pytest.raises(FileFormatError, match="numbered"):
+        load_alignment(path)

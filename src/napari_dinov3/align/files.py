@@ -1,30 +1,29 @@
-"""Alignments as files: our own JSON, which holds everything, and the formats other tools read.
+"""Alignments as files: our own JSON, which says its version and convention and holds everything.
 
-JSON says its version and convention. ITK ``.tfm`` and elastix ``TransformParameters`` want ``(x, y)`` in world units and the
-same direction as ours (fixed to moving), so only axes and spacing are converted. elastix adds an elastic displacement to its
-initial transform (``HowToCombineTransforms "Add"``), which is exactly our ``A p + u(p)``.
+For the formats that other tools read see :mod:`napari_dinov3.align.tool_files`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from napari_dinov3.align.elastic import SplineField
 from napari_dinov3.align.link_file import field_from_json, field_to_json, link_from_json, link_to_json
 from napari_dinov3.align.pairwise import PairAlignment
 from napari_dinov3.align.quality import MatchQuality
 from napari_dinov3.align.stack import StackAlignment
+from napari_dinov3.align.tool_files import export_transforms as export_transforms
 from napari_dinov3.errors import FileFormatError
-from napari_dinov3.geometry import Matrix
 
 FORMAT, VERSION = "napari-dinov3 alignment", 1
 CONVENTION = "matrix maps aligned (fixed) to raw (moving) pixels, acts on (row, col, 1), pixel centres at whole numbers"
+_SINGULAR = 1e-12
 
 
 def save_alignment(path: str | Path, alignment: StackAlignment | PairAlignment, *, provenance: Any = None) -> Path:
@@ -76,154 +75,9 @@ def load_alignment(path: str | Path) -> StackAlignment | PairAlignment:
             "Update this program, or save the alignment again",
         )
     try:
-        return _to_stack(content) if content["kind"] == "stack" else _to_pair(content)
-    except (KeyError, TypeError, ValueError) as error:
+        return _READERS[content["kind"]](content)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise FileFormatError(f"{path} is damaged ({error!r})", "every field of an alignment", "Save it again") from error
-
-
-def itk_transform(matrix: npt.ArrayLike, *, spacing: tuple[float, float] = (1.0, 1.0)) -> str:
-    """Write a linear transform as ITK's ``.tfm`` text.
-
-    Parameters
-    ----------
-    matrix : (3, 3) array-like
-        Fixed to moving, in pixels.
-    spacing : (2,) floats
-        World units a pixel along rows and columns, of both images; origins at the first pixel's centre.
-    """
-    numbers = " ".join(f"{v:.17g}" for v in _itk_parameters(np.asarray(matrix, np.float64), spacing))
-    return (
-        "#Insight Transform File V1.0\n#Transform 0\nTransform: AffineTransform_double_2_2\n"
-        f"Parameters: {numbers}\nFixedParameters: 0 0\n"
-    )
-
-
-def elastix_parameters(
-    matrix: npt.ArrayLike,
-    shape: tuple[int, int],
-    *,
-    field: SplineField | None = None,
-    spacing: tuple[float, float] = (1.0, 1.0),
-    initial: str = "NoInitialTransform",
-) -> tuple[str, ...]:
-    """Write a transform as elastix parameter files, in the order in which transformix takes them.
-
-    Parameters
-    ----------
-    matrix : (3, 3) array-like
-        Fixed to moving, in pixels.
-    shape : (2,) ints
-        Rows and columns of the fixed image.
-    field : SplineField, optional
-        Elastic displacement; it makes a second file.
-    spacing : (2,) floats
-        World units a pixel along rows and columns, of both images.
-    initial : str
-        Name of the file with the linear part, in the file with the elastic one.
-
-    Returns
-    -------
-    texts : tuple of str
-        One or two files.
-    """
-    linear = _itk_parameters(np.asarray(matrix, np.float64), spacing)
-    texts = [_elastix_text("AffineTransform", linear, ["(CenterOfRotationPoint 0 0)"], shape, spacing, "NoInitialTransform")]
-    if field is not None:
-        _, rows, cols = field.coefficients.shape
-        first = [(field.origin - field.spacing) * s for s in (spacing[1], spacing[0])]
-        grid = [
-            f"(GridSize {cols} {rows})",
-            "(GridIndex 0 0)",
-            "(GridDirection 1 0 0 1)",
-            "(BSplineTransformSplineOrder 3)",
-            '(UseCyclicTransform "false")',
-            f"(GridSpacing {field.spacing * spacing[1]:.17g} {field.spacing * spacing[0]:.17g})",
-            f"(GridOrigin {first[0]:.17g} {first[1]:.17g})",
-        ]
-        moves = [*(field.coefficients[1].ravel() * spacing[1]), *(field.coefficients[0].ravel() * spacing[0])]
-        texts.append(_elastix_text("BSplineTransform", moves, grid, shape, spacing, initial))
-    return tuple(texts)
-
-
-def export_transforms(folder: str | Path, alignment: StackAlignment | PairAlignment, *, tool: str = "itk") -> list[Path]:
-    """Write one file a section (or pair) for another tool.
-
-    Parameters
-    ----------
-    folder : str or Path
-        Made if it is not there.
-    alignment : StackAlignment or PairAlignment
-    tool : {"itk", "elastix"}
-        ``section_0000.tfm`` ..., or ``section_0000.TransformParameters.0.txt`` ...
-
-    Returns
-    -------
-    paths : list of Path
-    """
-    if tool not in ("itk", "elastix"):
-        raise FileFormatError(f"tool={tool!r}", "'itk' or 'elastix'", "Choose one of the two")
-    place = Path(folder)
-    place.mkdir(parents=True, exist_ok=True)
-    sections: list[tuple[str, Matrix, SplineField | None]]
-    if isinstance(alignment, StackAlignment):
-        sections = [(f"section_{z:04d}", matrix, alignment.field_of(z)) for z, matrix in enumerate(alignment.transforms)]
-        shape, spacing = alignment.shape, alignment.spacing[1:]
-    else:
-        sections = [("pair", alignment.matrix, alignment.field)]
-        shape, spacing = alignment.fixed_shape, (1.0, 1.0)
-    written = []
-    for name, matrix, field in sections:
-        if tool == "itk" and field is not None:
-            raise FileFormatError("An elastic alignment", "a linear one for .tfm", "Export it for elastix instead")
-        stem = f"{name}.TransformParameters"
-        texts = (
-            (itk_transform(matrix, spacing=spacing),)
-            if tool == "itk"
-            else elastix_parameters(matrix, shape, field=field, spacing=spacing, initial=f"{stem}.0.txt")
-        )
-        for i, text in enumerate(texts):
-            written.append(place / (f"{name}.tfm" if tool == "itk" else f"{stem}.{i}.txt"))
-            written[-1].write_text(text, encoding="utf-8")
-    return written
-
-
-def _itk_parameters(matrix: Matrix, spacing: tuple[float, float]) -> list[float]:
-    """Row, col in pixels to x, y in world units: ``D S L S D^-1``."""
-    swap = np.array([[0.0, 1.0], [1.0, 0.0]])
-    world = np.diag([spacing[1], spacing[0]])
-    linear = world @ swap @ matrix[:2, :2] @ swap @ np.linalg.inv(world)
-    return [*(float(v) for v in linear.ravel()), *(float(v) for v in world @ swap @ matrix[:2, 2])]
-
-
-def _elastix_text(
-    kind: str, parameters: list[float], extra: list[str], shape: tuple[int, int], spacing: tuple[float, float], initial: str
-) -> str:
-    lines = [
-        f'(Transform "{kind}")',
-        f"(NumberOfParameters {len(parameters)})",
-        f"(TransformParameters {' '.join(f'{v:.17g}' for v in parameters)})",
-        f'(InitialTransformParametersFileName "{initial}")',
-        '(HowToCombineTransforms "Add")',
-        "(FixedImageDimension 2)",
-        "(MovingImageDimension 2)",
-        '(FixedInternalImagePixelType "float")',
-        '(MovingInternalImagePixelType "float")',
-        f"(Size {shape[1]} {shape[0]})",
-        "(Index 0 0)",
-        f"(Spacing {spacing[1]:.17g} {spacing[0]:.17g})",
-        "(Origin 0 0)",
-        "(Direction 1 0 0 1)",
-        '(UseDirectionCosines "true")',
-        *extra,
-        '(ResampleInterpolator "FinalBSplineInterpolator")',
-        "(FinalBSplineInterpolationOrder 3)",
-        '(Resampler "DefaultResampler")',
-        "(DefaultPixelValue 0)",
-        '(ResultImageFormat "tif")',
-        '(ResultImagePixelType "float")',
-        '(CompressResultImage "false")',
-    ]
-    return "\n".join(lines) + "\n"
 
 
 def _from_stack(path: StackAlignment) -> dict[str, Any]:
@@ -250,8 +104,10 @@ def _from_stack(path: StackAlignment) -> dict[str, Any]:
 
 def _to_stack(content: dict[str, Any]) -> StackAlignment:
     sections = sorted(content["sections"], key=lambda s: int(s["index"]))
+    if not sections or [int(s["index"]) for s in sections] != list(range(len(sections))):
+        raise ValueError("sections must be numbered 0, 1, 2 ..., each once")
     return StackAlignment(
-        transforms=np.array([s["matrix"] for s in sections], np.float64).reshape(-1, 3, 3),
+        transforms=_matrices([s["matrix"] for s in sections]),
         quality=np.array([s["quality"] for s in sections], np.float64),
         residuals=np.array([np.nan if s["residual"] is None else s["residual"] for s in sections], np.float64),
         bad=tuple(int(s["index"]) for s in sections if s["status"] == "bad"),
@@ -271,6 +127,9 @@ def _from_pair(pair: PairAlignment) -> dict[str, Any]:
         "field": field_to_json(pair.field),
         "fixed_shape": list(pair.fixed_shape),
         "moving_shape": list(pair.moving_shape),
+        "fixed_spacing": list(pair.fixed_spacing),
+        "moving_spacing": list(pair.moving_spacing),
+        "units": list(pair.units),
         "match": dataclasses.asdict(pair.match),
         "reason": pair.reason,
         "backbone": pair.backbone,
@@ -279,7 +138,7 @@ def _from_pair(pair: PairAlignment) -> dict[str, Any]:
 
 def _to_pair(content: dict[str, Any]) -> PairAlignment:
     return PairAlignment(
-        matrix=np.array(content["matrix"], np.float64).reshape(3, 3),
+        matrix=_matrices([content["matrix"]])[0],
         field=field_from_json(content["field"]),
         model=content["model"],
         fixed_shape=tuple(content["fixed_shape"]),
@@ -287,4 +146,18 @@ def _to_pair(content: dict[str, Any]) -> PairAlignment:
         match=MatchQuality(**content["match"]),
         reason=content["reason"],
         backbone=content["backbone"],
+        fixed_spacing=tuple(content["fixed_spacing"]),
+        moving_spacing=tuple(content["moving_spacing"]),
+        units=tuple(content["units"]),
     )
+
+
+_READERS: dict[str, Callable[[dict[str, Any]], StackAlignment | PairAlignment]] = {"stack": _to_stack, "pair": _to_pair}
+
+
+def _matrices(numbers: Any) -> npt.NDArray[np.float64]:
+    """(N, 3, 3) out of nested lists, refusing what cannot be a pose."""
+    matrices = np.array(numbers, np.float64).reshape(-1, 3, 3)
+    if not np.isfinite(matrices).all() or (np.abs(np.linalg.det(matrices)) < _SINGULAR).any():
+        raise ValueError("a matrix is not finite, or flattens the image")
+    return matrices

@@ -37,6 +37,10 @@ class PairAlignment:
         Why the pair is refused; empty where it is not.
     backbone : str
         Whose features took part; empty for pixels alone.
+    fixed_spacing, moving_spacing : (2,) floats
+        World units a pixel along rows and columns, of either image.
+    units : (2,) str
+        Of both.
     """
 
     matrix: Matrix
@@ -47,6 +51,9 @@ class PairAlignment:
     match: MatchQuality
     reason: str = ""
     backbone: str = ""
+    fixed_spacing: tuple[float, float] = (1.0, 1.0)
+    moving_spacing: tuple[float, float] = (1.0, 1.0)
+    units: tuple[str, str] = ("pixel", "pixel")
 
     @property
     def refused(self) -> bool:

@@ -8,7 +8,7 @@ level by level (:mod:`~napari_dinov3.align.refine`); a null test decides whether
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -145,12 +145,29 @@ def align_pair_steps(
         raise InputError(f"landmark_use={landmark_use!r}", "'start' or 'fit'", "Choose one of the two")
     backbone = chosen_network(backbone, weights=weights, device=device, precision=precision, source=source)
     planes = [_single(image, name) for image, name in ((fixed, "fixed image"), (moving, "moving image"))]
-    if not one_size(*planes):
+    options: dict[str, Any] = {"model": model, "backbone": backbone, "rotation": rotation, "landmark_use": landmark_use}
+    if one_size(*planes):
+        pair = yield from _fitted_steps(planes, landmarks=landmarks, **options)
+    else:
         common = CommonPixels(*planes)
         marks = None if landmarks is None else common.landmarks(*landmarks)
-        options: dict[str, Any] = {"backbone": backbone, "rotation": rotation, "landmark_use": landmark_use}
-        same = align_pair_steps(common.fixed, common.moving, model=model, landmarks=marks, **options)
-        return common.in_own_pixels((yield from same))
+        same = [_single(image, plane.name) for image, plane in zip((common.fixed, common.moving), planes, strict=True)]
+        pair = common.in_own_pixels((yield from _fitted_steps(same, landmarks=marks, **options)))
+    (_, *ours), (_, *theirs) = (plane.spacing for plane in planes)
+    unit = planes[0].units[1], planes[0].units[2]
+    return replace(pair, fixed_spacing=(ours[0], ours[1]), moving_spacing=(theirs[0], theirs[1]), units=unit)
+
+
+def _fitted_steps(
+    planes: Sequence[Planes],
+    *,
+    model: Model,
+    backbone: str | Backbone | None,
+    rotation: float | None,
+    landmarks: Landmarks | None,
+    landmark_use: LandmarkUse,
+) -> Job[PairAlignment]:
+    """Align two single planes in pixels of one size; options as in :func:`align_pair_steps`."""
     factor = thumbnail_factor(*(p.shape[1:] for p in planes), side=WORKING_SIDE)
     sections = []
     for step, plane in enumerate(planes):
