@@ -61,7 +61,7 @@ def save_steps(kept: Aligned | AlignedPair, path: str | Path, what: str) -> Job[
     if what == "json":
         return save_alignment(path, alignment, provenance=_provenance(kept))
     if what in FOLDERS:
-        export_transforms(path, alignment, tool=what)
+        export_transforms(path, alignment, tool="itk" if what == "itk" else "elastix")
         return Path(path)
     if isinstance(kept, Aligned):
         like = kept.source.planes
