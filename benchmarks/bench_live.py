@@ -2,7 +2,8 @@
 
 Strokes are painted in the canvas of a real viewer while probes train, planes are labelled and drawn. Every stroke must be in the
 scribbles; frames are asked for all the time, and the longest gap between two of them is measured, with and without the live
-loop. ``--picture FILE`` saves the window.
+loop. ``--picture FILE`` saves the window. ``--soft`` asks for the layers of probability and uncertainty too and makes all of them
+visible after the first answer, so that they follow every stroke.
 """
 
 from __future__ import annotations
@@ -84,12 +85,24 @@ def strokes(size: int, count: int) -> list[list[tuple[float, float]]]:
     return made
 
 
+def show_soft(viewer: Any, panel: Any) -> None:
+    """Make the layers that come with the answer to what is painted visible."""
+    end = time.perf_counter() + 60
+    while time.perf_counter() < end and (panel.prediction is None or panel.runner.running):
+        spend(0.05)
+    soft = [layer for layer in viewer.layers if layer.name.split()[-1] == "uncertainty" or " probability " in layer.name]
+    for layer in soft:
+        layer.visible = True
+    print(f"visible: {', '.join(layer.name for layer in soft)}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=1024)
     parser.add_argument("--planes", type=int, default=5)
     parser.add_argument("--strokes", type=int, default=12)
     parser.add_argument("--head", default="kernel")
+    parser.add_argument("--soft", action="store_true", help="with probability and uncertainty, all visible")
     parser.add_argument("--picture", type=Path)
     chosen = parser.parse_args()
     notification_manager.notification_ready.disconnect()
@@ -100,7 +113,7 @@ def main() -> None:
     viewer.dims.set_point(0, 0)
     session_of(viewer).features_config = ExtractConfig(backbone="filter-bank", stride=2)
     _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, "Segment")
-    panel.setValue({"head": chosen.head})
+    panel.setValue({"head": chosen.head, "probability": chosen.soft, "uncertainty": chosen.soft})
     panel.new_scribbles()
     layer = viewer.layers["em scribbles"]
     layer.brush_size = 6
@@ -111,15 +124,17 @@ def main() -> None:
     drawn, rounds = strokes(chosen.size, chosen.strokes), [0]
     panel.runner.started.connect(lambda title: rounds.__setitem__(0, rounds[0] + 1))
     answers: list[float] = []
-    for live in (False, True):
+    for number, live in enumerate((False, True, False) if chosen.soft else (False, True)):
         panel.live.setChecked(live)
+        if live and chosen.soft:
+            show_soft(viewer, panel)
         layer.data = np.zeros_like(layer.data)
         spend(1.0)
         frames = Frames(painter.canvas)
         if live and panel.trained is None:
             print("features of the plane in view are computed on the way", flush=True)
-        for number, points in enumerate(drawn):
-            layer.selected_label = 1 + number % 2
+        for index, points in enumerate(drawn):
+            layer.selected_label = 1 + index % 2
             painter.stroke(points, 0.012)
             spend(0.25)
         ended, before = time.perf_counter(), panel.prediction
@@ -132,7 +147,9 @@ def main() -> None:
         gaps = frames.gaps()
         data = np.asarray(layer.data)[0]
         missed = sum(not data[int(r) - 6 : int(r) + 7, int(c) - 6 : int(c) + 7].any() for points in drawn for r, c in points)
-        text = f"live {'on ' if live else 'off'}  longest gap {gaps.max():5.0f} ms, 99 % under {np.percentile(gaps, 99):4.0f} ms"
+        shown = ", soft layers visible" if chosen.soft and number else ""
+        text = f"live {'on ' if live else 'off'}{shown}  longest gap {gaps.max():5.0f} ms"
+        text += f", 99 % under {np.percentile(gaps, 99):4.0f} ms"
         print(f"{text}, median {np.median(gaps):3.0f} ms; {missed} of {25 * len(drawn)} painted places missing", flush=True)
     print(f"first answer {answers[0] * 1000:.0f} ms after the last stroke" if answers else "no answer", flush=True)
     print(f"{rounds[0]} rounds began; errors: {errors or 'none'}; {len(panel.prediction.done)} planes labelled")

@@ -408,3 +408,44 @@ def test_the_learning_curve_follows_the_epochs(painted: Any) -> None:
     assert "best 0.700 in epoch 2" in panel.curve.text.text()
     panel.curve.add(SimpleNamespace(epoch=1, loss=1.0, miou=0.1))
     assert len(panel.curve.value()) == 1
+
+
+def test_visible_probabilities_follow_every_stroke_and_are_computed_in_the_worker(
+    painted: Any, model: Any, settled: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    panel, layer = painted
+    panel.setValue({"probability": True, "uncertainty": True})
+    settled(panel)
+    soft = [model.layers[f"stack {kind}"] for kind in ("probability 1", "probability 2", "uncertainty")]
+    for each in soft:
+        each.visible = True
+    before, data = [np.array(each.data[0]) for each in soft], [each.data for each in soft]
+    computed: list[tuple[str, int]] = []
+    compute = Probe.predict_proba_plane
+
+    def note(self: Probe, features: Any, plane: int, **options: Any) -> Any:
+        computed.append((threading.current_thread().name, plane))
+        return compute(self, features, plane, **options)
+
+    monkeypatch.setattr(Probe, "predict_proba_plane", note)
+    stroke(layer, slice(40, 44), slice(4, 20), 2)
+    settled(panel)
+    assert computed == [("napari-dinov3 job", plane) for plane in (0, 1, 2)]  # once, the one in view first
+    for each, old, array in zip(soft, before, data, strict=True):
+        assert each.data is array  # drawn again in place
+        assert not np.array_equal(np.asarray(each.data[0]), old)
+        np.testing.assert_array_equal(np.asarray(each._slice.image.view), np.asarray(each.data[0]))
+    layer.undo()
+    settled(panel)
+    np.testing.assert_array_equal([np.asarray(each.data[0]) for each in soft], before)
+
+
+def test_hidden_probabilities_cost_nothing_while_painting(painted: Any, settled: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    panel, layer = painted
+    panel.setValue({"probability": True, "uncertainty": True})
+    settled(panel)
+    computed: list[int] = []
+    monkeypatch.setattr(Probe, "predict_proba_plane", lambda self, features, plane, **options: computed.append(plane))
+    stroke(layer, slice(40, 44), slice(4, 20), 2)
+    settled(panel)
+    assert computed == []

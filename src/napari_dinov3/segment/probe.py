@@ -328,12 +328,12 @@ class Probe:
         """
         labeller = self._labeller(features, image)
         if lazy:
-            return _lazy(features, lambda plane: _uncertain(labeller.probabilities(plane)), np.dtype(np.float32))
-        return np.stack([_uncertain(labeller.probabilities(plane)) for plane in range(len(features))])
+            return _lazy(features, lambda plane: uncertain(labeller.probabilities(plane)), np.dtype(np.float32))
+        return np.stack([uncertain(labeller.probabilities(plane)) for plane in range(len(features))])
 
     def uncertainty_plane(self, features: FeatureMap, plane: int, *, image: Any = None, step: int = 1) -> FloatArray:
         """Give the uncertainty of one plane: ``(H, W)`` float32; see :meth:`uncertainty`."""
-        return _uncertain(self.predict_proba_plane(features, plane, image=image, step=step))
+        return uncertain(self.predict_proba_plane(features, plane, image=image, step=step))
 
     def restored(self, fitted: FittedProbe) -> Probe:
         """Take over what another probe has learned, and return itself."""
@@ -360,7 +360,8 @@ class Probe:
         return Labeller(self.fitted, features, self.options, image, coarse=step > 1)
 
 
-def _uncertain(probabilities: FloatArray) -> FloatArray:
+def uncertain(probabilities: FloatArray) -> FloatArray:
+    """Give one minus the difference of the two best probabilities: ``(classes, H, W)`` to ``(H, W)``."""
     if len(probabilities) == 1:
         return np.zeros(probabilities.shape[1:], np.float32)
     best = np.partition(probabilities, len(probabilities) - 2, axis=0)[-2:]

@@ -42,6 +42,11 @@ class PlaneReady(Progress):
     """Labels of a plane can be shown; unlike other progress this is never left out."""
 
 
+@dataclass(frozen=True, slots=True)
+class SoftReady(Progress):
+    """Probabilities and uncertainty of the plane in view can be shown; never left out either."""
+
+
 @dataclass(slots=True, eq=False)
 class Round:
     """One answer to the scribbles.
@@ -78,6 +83,8 @@ class Round:
         Unique id of the scribbles layer.
     canvas : Canvas or None
         What the labels layer shows, once it shows something.
+    soft : bool
+        Probabilities or uncertainty are looked at: they are computed here, not by who draws them.
     """
 
     request: FeatureRequest
@@ -95,6 +102,7 @@ class Round:
     colormap: Any = None
     painted_in: Hashable = None
     canvas: Canvas | None = None
+    soft: bool = False
 
     def __post_init__(self) -> None:
         self.focus = self.request.visible
@@ -152,6 +160,7 @@ def round_steps(session: Any, work: Round, pace: MutableMapping[Hashable, float]
             features,
             prediction.probe.predict(features, image=work.request.source.planes, lazy=True),
         )
+        yield from soft_steps(work)
         return prediction
     prediction.labels = PlaneStack(shape, prediction.probe.fitted.dtype, limit=LOOKED_AT if large else None)
     prediction.features = features
@@ -178,9 +187,37 @@ def label_steps(work: Round, pace: MutableMapping[Hashable, float]) -> Job[Predi
         prediction.done &= set(prediction.labels.planes())  # of a large stack only the last ones are kept
         done = 50 + 50 * len(prediction.done) // count
         yield PlaneReady(done, 100, f"labels of plane {plane + 1}: {len(prediction.done)} of {count}")
+        if plane == work.focus:
+            yield from soft_steps(work, most=1)
+    yield from soft_steps(work)
     if work.truth is not None and prediction.complete:
         prediction.report = yield from part_of(report_steps(prediction.labels, work.truth), start=99, span=1, total=100)
     return prediction
+
+
+def soft_steps(work: Round, *, most: int | None = None) -> Job[None]:
+    """Compute probabilities and uncertainty where they are looked at, the plane in view first, then those around it.
+
+    Parameters
+    ----------
+    work : Round
+        Trained.
+    most : int, optional
+        Stop after so many planes; by default as many are computed as are kept.
+    """
+    if not work.soft:
+        return
+    soft = work.prediction.soft_of(work.request.source.planes)
+    done = 0
+    while most is None or done < most:
+        plane = soft.wanted(work.focus, done)
+        if plane is None or (work.focus in soft and not work.everything):
+            return
+        yield from part_of(fill_steps(soft.features, (plane,)), start=99, span=0, total=100)
+        soft.plane(plane)
+        done += 1
+        kind = SoftReady if plane == work.focus else Progress
+        yield kind(99, 100, f"probabilities of plane {plane + 1}")
 
 
 def example_steps(session: Any, work: Round, layer: str, lines: tuple[str, ...]) -> Job[Example]:

@@ -14,7 +14,9 @@ from uuid import uuid4
 import numpy as np
 import numpy.typing as npt
 
+from napari_dinov3._napari.segment.soft_stack import SoftStack
 from napari_dinov3.features.feature_map import FeatureMap
+from napari_dinov3.image import Planes
 from napari_dinov3.segment.probe import Probe
 
 LABELS_SHARE = (
@@ -90,6 +92,8 @@ class Prediction:
         Planes that hold their final labels; a coarse first answer does not count.
     report : str
         Comparison with a reference, where one was given; its first line says the most.
+    soft : SoftStack or None
+        Probabilities and uncertainty, once they were asked for.
     """
 
     probe: Probe
@@ -97,6 +101,7 @@ class Prediction:
     labels: Any = None
     done: set[int] = field(default_factory=set)
     report: str = ""
+    soft: SoftStack | None = None
 
     @property
     def trained(self) -> bool:
@@ -107,6 +112,13 @@ class Prediction:
     def begun(self) -> bool:
         """Whether there is anything to show."""
         return self.labels is not None and (not isinstance(self.labels, PlaneStack) or bool(self.labels.nbytes))
+
+    def soft_of(self, image: Planes) -> SoftStack:
+        """Give probabilities and uncertainty, computed plane by plane when asked for."""
+        assert self.features is not None  # a trained prediction has them
+        if self.soft is None or self.soft.probe is not self.probe:
+            self.soft = SoftStack(self.probe, self.features, image)
+        return self.soft
 
     @property
     def complete(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from functools import partial
 from typing import Any
 
@@ -14,11 +14,13 @@ from napari_dinov3._napari.layers import Placement
 from napari_dinov3._napari.owned import OwnedLayer
 from napari_dinov3._napari.results import add_pixels
 from napari_dinov3._napari.segment.prediction import Prediction
+from napari_dinov3._napari.segment.soft_stack import SoftCanvas
 from napari_dinov3.errors import InputError
 from napari_dinov3.evaluate.metrics import Report, evaluate_labels
 from napari_dinov3.image import Planes
 from napari_dinov3.progress import Job, Progress
 
+UNCERTAINTY = "uncertainty"
 SOFT_LOOK: dict[str, Any] = {"contrast_limits": (0, 1), "opacity": 0.6, "visible": False}
 
 
@@ -31,6 +33,7 @@ def show_soft_layers(
     probability: bool,
     uncertainty: bool,
     metadata: Mapping[str, Any],
+    canvases: MutableMapping[str, SoftCanvas] | None = None,
 ) -> list[Any]:
     """Show lazy layers with the probability of each class, and with the uncertainty; hidden at first, as they cover the image.
 
@@ -48,34 +51,51 @@ def show_soft_layers(
         Which of the two.
     metadata : mapping
         As in :func:`~napari_dinov3._napari.results.add_pixels`.
+    canvases : mapping, optional
+        What the layers show, by kind; updated. A layer that is as it was made goes on with its own, and is drawn again.
 
     Returns
     -------
     layers : list
         Those that show something now.
     """
-    probe, features, placement = prediction.probe, prediction.features, request.source.placement
-    assert features is not None  # a complete prediction has them
-    wanted: list[tuple[str, Any, str]] = []
+    soft = prediction.soft_of(request.source.planes)
+    canvases = {} if canvases is None else canvases
+    wanted: list[tuple[str, int]] = []
     if probability:
-        soft = probe.predict_proba(features, image=request.source.planes, lazy=True)
-        wanted += [(f"probability {value}", soft[:, index], "viridis") for index, value in enumerate(probe.classes_)]
+        wanted += [(f"probability {value}", index) for index, value in enumerate(soft.classes)]
     if uncertainty:
-        wanted.append(("uncertainty", probe.uncertainty(features, image=request.source.planes, lazy=True), "magma"))
+        wanted.append((UNCERTAINTY, -1))
     shown = []
-    for kind, data, colormap in wanted:
-        add = partial(
-            add_pixels,
-            viewer,
-            placement,
-            data,
-            name=f"{placement.name} {kind}",
-            metadata=metadata,
-            colormap=colormap,
-            **SOFT_LOOK,
-        )
-        shown.append(owned(kind).show(placement.arrange(data), belongs_to=request.place, metadata=metadata, add=add))
+    for kind, index in wanted:
+        layer, canvas = owned(kind), canvases.get(kind)
+        if canvas is not None and canvas.fits(soft) and layer.reusable(request.place):
+            if canvas.follow(soft, index):
+                layer.layer.metadata = dict(metadata)
+                layer.refresh()
+        else:
+            canvas = canvases[kind] = SoftCanvas(soft, index)
+            _add_layer(viewer, layer, request, canvas, kind, metadata)
+        shown.append(layer.layer)
     return shown
+
+
+def _add_layer(
+    viewer: Any, owned: OwnedLayer, request: FeatureRequest, canvas: SoftCanvas, kind: str, metadata: Mapping[str, Any]
+) -> None:
+    placement = request.source.placement
+    add = partial(
+        add_pixels,
+        viewer,
+        placement,
+        canvas.array,
+        name=f"{placement.name} {kind}",
+        metadata=metadata,
+        colormap="magma" if kind == UNCERTAINTY else "viridis",
+        cache=False,  # what is drawn changes behind the array
+        **SOFT_LOOK,
+    )
+    owned.show(placement.arrange(canvas.array), belongs_to=request.place, metadata=metadata, add=add)
 
 
 def soft_script(placement: Placement, arguments: str, *, probability: bool, uncertainty: bool) -> list[str]:

@@ -7,17 +7,20 @@ is not begun again before the paint or a setting changes.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from qtpy.QtWidgets import QCheckBox
 
-from napari_dinov3._napari.compat import world_point
+from napari_dinov3._napari.compat import unwrap, world_point
 from napari_dinov3._napari.jobs import estimate_features, is_quick
 from napari_dinov3._napari.layers import plane_at
 from napari_dinov3._napari.segment import live
-from napari_dinov3._napari.segment.live import PlaneReady, Round
+from napari_dinov3._napari.segment.live import PlaneReady, Round, SoftReady
 from napari_dinov3._napari.segment.prediction import Canvas, PlaneStack, Prediction
+from napari_dinov3._napari.segment.result_layer import metadata_of
 from napari_dinov3._napari.segment.scribble_book import Painted
+from napari_dinov3._napari.segment.soft_layers import show_soft_layers
 from napari_dinov3.errors import InputError
 from napari_dinov3.features.on_demand import planes_here
 from napari_dinov3.image import Planes
@@ -63,9 +66,27 @@ class LivePanel(ImagePanel):
         """Show what is labelled by now; give the layer."""
         raise NotImplementedError
 
+    def soft_wanted(self) -> dict[str, bool]:
+        """Say whether probabilities and uncertainty are asked for."""
+        raise NotImplementedError
+
+    def show_soft(self, run: Round) -> list[Any]:
+        """Show probabilities and uncertainty where they are asked for; give the layers."""
+        canvases = self.session.kept(NAME).setdefault("soft", {})
+        owned, metadata = partial(self.session.owned, NAME), metadata_of(run)
+        return show_soft_layers(
+            self.viewer, owned, run.request, run.prediction, metadata=metadata, canvases=canvases, **self.soft_wanted()
+        )
+
+    def looks_soft(self) -> bool:
+        """Whether a layer with probabilities or uncertainty is visible, and will be brought up to date."""
+        layers = (self.session.owned(NAME, kind).layer for kind in self.session.kept(NAME).get("soft", {}))
+        return any(self.soft_wanted().values()) and any(layer is not None and layer.visible for layer in layers)
+
     def steps_of(self, work: Round) -> Job[Prediction]:
         """Make the job of a round, which is the present one from now on."""
         self._round, self._in_round = work, True
+        work.soft = self.looks_soft()
         return live.round_steps(self.session, work, self._pace())
 
     def _pace(self) -> dict[Any, float]:
@@ -86,7 +107,10 @@ class LivePanel(ImagePanel):
             estimate = estimate_features(request.source.planes, request.config)
             grid = (estimate.planes, *estimate.grid, estimate.dim)
             work = self.make_round(painted, everything=not live.looks_only(request, grid))
-            if self._answered(work) or not self._can_be_live(work):
+            if self._answered(work):
+                self._add_soft()
+                return
+            if not self._can_be_live(work):
                 return
             work.script = self.ran_script = self.script()
         except InputError as error:
@@ -114,6 +138,22 @@ class LivePanel(ImagePanel):
         run = self._round
         if run is not None and self._in_round and run.prediction.begun and (run.canvas is None or self.owned.showing):
             self.show_labels(run)
+
+    def _add_soft(self) -> None:
+        """Add layers that were asked for after the answer was there."""
+        run = self._round
+        if run is None or self.runner.running or not run.prediction.trained or not any(self.soft_wanted().values()):
+            return
+        before = {layer.unique_id for layer in self.viewer.layers}
+        added = [layer.name for layer in self.show_soft(run) if layer.unique_id not in before]
+        if added:
+            self.say("done", f"Added {', '.join(map(repr, added))}, hidden at first: click the eye in the layer list.")
+
+    def _show_soft_progress(self) -> None:
+        run = self._round
+        flat = unwrap(self.viewer).dims.ndisplay == 2  # a volume is drawn once all planes are there
+        if run is not None and self._in_round and flat:
+            self.show_soft(run)
 
     def on_painted(self, painted: Painted) -> None:
         """Take note of what is painted, and answer it where live is on."""
@@ -144,13 +184,15 @@ class LivePanel(ImagePanel):
             return
         labels = run.prediction.labels
         if isinstance(labels, PlaneStack) and self._plane not in run.prediction.done:
-            self._in_round = True
+            self._in_round, run.soft = True, self.looks_soft()
             self.start(live.label_steps(run, self._pace()), "Live", self.show_result, listed=False)
 
     def _on_progress(self, event: Progress) -> None:
         super()._on_progress(event)
         if isinstance(event, PlaneReady):
             self._show_progress()
+        elif isinstance(event, SoftReady):
+            self._show_soft_progress()
         elif hasattr(event, "miou"):  # an epoch of the decoder, whose module is loaded with torch alone
             self.curve.add(event)
 

@@ -24,7 +24,7 @@ from napari_dinov3._napari.segment.classes import copy_of, names_of
 from napari_dinov3._napari.segment.file_examples import file_example_steps
 from napari_dinov3._napari.segment.live import Round
 from napari_dinov3._napari.segment.prediction import Prediction
-from napari_dinov3._napari.segment.result_layer import adopt_classes, metadata_of, prepare, result_text, show_labels
+from napari_dinov3._napari.segment.result_layer import adopt_classes, prepare, result_text, show_labels
 from napari_dinov3._napari.segment.scribble_book import Painted
 from napari_dinov3._napari.segment.training_examples import Example, scale_warning
 from napari_dinov3.errors import InputError
@@ -249,7 +249,7 @@ class SegmentPanel(LivePanel):
         layer = self.show_labels(run)
         self.owned.refresh_thumbnail()
         self.session.kept(NAME).update(layer_id=run.request.source.placement.layer_id, run=run)
-        soft = self._show_soft_layers(run)
+        soft = self.show_soft(run)
         self.refresh()
         self.report.setText(result.report)
         warning = "" if result.features is None else scale_warning(run.examples, result.features)
@@ -275,7 +275,7 @@ class SegmentPanel(LivePanel):
             config=self.config() if self.loaded is None else ProbeConfig(refine=self.loaded.options.refine),
             path=self.files.path if self.loaded else None,
             names=self._names(),
-            **self._soft_wanted(),
+            **self.soft_wanted(),
         )
 
     # the training set
@@ -342,15 +342,10 @@ class SegmentPanel(LivePanel):
             return dict(self.loaded.class_names)
         return {} if layer is None else names_of(layer)
 
-    def _soft_wanted(self) -> dict[str, bool]:
+    def soft_wanted(self) -> dict[str, bool]:
+        """Say whether probabilities and uncertainty are asked for."""
         value = self.form.value()
         return {"probability": value["probability"], "uncertainty": value["uncertainty"]}
-
-    def _show_soft_layers(self, run: Round) -> list[Any]:
-        owned = partial(self.session.owned, NAME)
-        metadata = metadata_of(run)
-        wanted = self._soft_wanted()
-        return segmentation.show_soft_layers(self.viewer, owned, run.request, run.prediction, metadata=metadata, **wanted)
 
     def show_labels(self, run: Round) -> Any:
         """Show what is labelled by now; give the layer."""
