@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,13 @@ from qtpy.QtWidgets import QMessageBox
 from scipy.ndimage import gaussian_filter
 
 from napari_dinov3._napari.align.layers import Blinker
+from napari_dinov3._napari.provenance import provenance_of
 from napari_dinov3.align.links import planned_links
 from napari_dinov3.align.transforms import rotation_matrix
 from napari_dinov3.align.warp import warp
 from napari_dinov3.widgets.align.link_matrix import LinkMatrix
 from napari_dinov3.widgets.align.panel import AlignPanel
+from napari_dinov3.widgets.runner import await_jobs
 
 Open = Callable[[type], Any]
 Finish = Callable[[Any], str]
@@ -205,6 +208,30 @@ def test_a_cancelled_run_goes_on_where_it_was(panel: Any, finish: Finish, monkey
     assert len(done) == wanted
 
 
+def test_cancel_answers_while_a_comparison_is_under_way(panel: Any, finish: Finish, qtbot: Any, monkeypatch: Any) -> None:
+    from napari_dinov3.align import stack
+
+    begun, go_on, real = Event(), Event(), stack.fit_sections
+
+    def slow(*arguments: Any, **options: Any) -> Any:
+        begun.set()
+        assert go_on.wait(20)
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(stack, "fit_sections", slow)
+    panel.run()
+    qtbot.waitUntil(begun.is_set, timeout=20_000)
+    panel.cancel()
+    assert "Cancelled" in finish(panel)
+    assert "drifting aligned" not in panel.viewer.layers
+    go_on.set()
+    assert await_jobs(20)
+    panel.refresh()
+    assert "1 of 3 links" in panel.status.text()  # that comparison counts for the next run
+    panel.run()
+    assert "3 planes" in finish(panel)
+
+
 def test_the_matrix_says_what_became_of_each_link(aligned: Any) -> None:
     assert {(c.first, c.second): c.fate for c in aligned.matrix.value()} == dict.fromkeys([(0, 1), (0, 2), (1, 2)], "used")
     matrix = LinkMatrix()
@@ -230,6 +257,9 @@ def test_views_straighten_mix_and_blink(aligned: Any, finish: Finish, model: Any
     aligned.add_grid()
     finish(aligned)
     assert model.layers["drifting grid"].ndim == 3
+    for name in ("checkerboard", "grid"):
+        exec(provenance_of(model.layers[f"drifting {name}"])["script"], {"viewer": model})
+        np.testing.assert_array_equal(model.layers[f"drifting {name} [1]"].data, model.layers[f"drifting {name}"].data)
     before = model.dims.current_step
     blinker = Blinker(model, aligned.kept, result)
     blinker.flip()

@@ -11,6 +11,8 @@ from qtpy.QtWidgets import QApplication
 from scipy.ndimage import gaussian_filter
 
 from napari_dinov3._napari.provenance import provenance_of
+from napari_dinov3._napari.session import session_of
+from napari_dinov3.recipe import ExtractConfig
 from napari_dinov3.widgets.align.panel import AlignPanel
 
 Open = Callable[[type], Any]
@@ -131,11 +133,78 @@ def test_unticking_a_plane_leaves_it_out_without_matching_again(aligned: Any, fi
         raise AssertionError("matched again")
 
     monkeypatch.setattr("napari_dinov3.align.stack.fit_sections", refuse)
+    before = aligned.kept
     aligned.table.item(1, 0).setCheckState(Qt.CheckState.Unchecked)
     finish(aligned)
     assert aligned.kept.alignment.bad == (1,)
-    assert aligned.table.item(1, 0).text() == "bad"
+    assert aligned.table.item(1, 0).text() == "1 out"
+    assert "left out by hand: 1" in aligned.verdict.text()
     assert "exclude=(1,)" in aligned.kept.lines[-1]
     aligned.table.item(1, 0).setCheckState(Qt.CheckState.Checked)
     finish(aligned)
+    assert aligned.kept.config == before.config  # an edit that is taken back leaves nothing behind
+    np.testing.assert_array_equal(aligned.kept.alignment.transforms, before.alignment.transforms)
+    aligned.undo_button.click()
+    finish(aligned)
+    assert aligned.kept.alignment.bad == (1,)
+    aligned.undo_button.click()
+    finish(aligned)
     assert aligned.kept.alignment.bad == ()
+    assert aligned.undo_button.isHidden()
+
+
+def test_a_plane_that_matches_nothing_is_let_in_and_taken_back(panel_of: Open, finish: Finish, model: Any) -> None:
+    from qtpy.QtCore import Qt
+
+    add_drifting(model)
+    images = model.layers["drifting"].data.copy()
+    images[2] = np.random.default_rng(0).normal(100, 20, (96, 96)).clip(0, 255)
+    model.layers["drifting"].data = images
+    panel = panel_of(AlignPanel)
+    panel.setValue(SETTINGS)
+    panel.run()
+    assert "no neighbour matches 2" in finish(panel)
+    before = panel.kept.config
+    panel.table.item(2, 0).setCheckState(Qt.CheckState.Checked)
+    finish(panel)
+    assert (panel.kept.config.include, panel.table.item(2, 0).text()) == ((2,), "2 in")
+    panel.table.item(2, 0).setCheckState(Qt.CheckState.Unchecked)
+    finish(panel)
+    assert (panel.kept.config, panel.table.item(2, 0).text()) == (before, "2 bad")
+
+
+def test_choosing_a_line_shows_its_plane(aligned: Any, model: Any) -> None:
+    aligned.table.setCurrentCell(2, 1)
+    assert model.dims.current_step[0] == 2
+    assert "Plane 2 matches its neighbours" in aligned.table.item(2, 3).toolTip()
+
+
+def test_nothing_is_offered_before_something_is_aligned(panel_of: Open, model: Any) -> None:
+    add_drifting(model)
+    panel = panel_of(AlignPanel)
+    assert panel.look_box.isHidden()
+    assert panel.follow_box.isHidden()
+    assert panel.table.isHidden()
+    assert "Nothing is aligned yet" in panel.verdict.text()
+    assert not panel.files.save_button.isEnabled()
+
+
+def test_features_are_those_of_the_viewer_with_their_weights(panel_of: Open, model: Any, tmp_path: Any) -> None:
+    add_drifting(model)
+    panel = panel_of(AlignPanel)
+    assert panel.config().backbone == "filter-bank"
+    there = ExtractConfig(backbone="dinov3-vits16+filter-bank", weights=str(tmp_path), device="cpu", precision="float32")
+    session_of(model).features_config = there
+    config = panel.config()
+    assert (config.backbone, config.weights, config.device, config.precision) == (
+        "dinov3-vits16",
+        str(tmp_path),
+        "cpu",
+        "float32",
+    )
+    assert f"weights of {tmp_path.name}" in panel.network.text()
+    session_of(model).features_config = ExtractConfig(backbone="dinov3-vits16", weights=str(tmp_path / "gone"))
+    assert not panel.run_button.isEnabled()
+    panel.setValue({"backbone": None})
+    assert panel.run_button.isEnabled()
+    assert panel.network.isHidden()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from napari_dinov3.backbones.base import BackboneFacts
 from napari_dinov3.backbones.dinov3_models import LICENCE_URL, spec_of
-from napari_dinov3.backbones.registry import backbone_facts, choose_backbone, readiness
+from napari_dinov3.backbones.registry import JOINT, backbone_facts, choose_backbone, readiness
 from napari_dinov3.errors import InputError, MissingDependencyError
 from napari_dinov3.features.estimate import RunEstimate, estimate_run
 from napari_dinov3.image import Planes
@@ -45,6 +46,13 @@ def facts_text(config: ExtractConfig) -> str:
     where = f" Here: {state.message.partition(': ')[2]}." if state.ready else ""
     size = f"{spec_of(facts.name).millions:,.0f} M parameters, {facts.width} numbers a patch, DINOv3 License"
     return f"{who} {facts.good_for}. {size}.{where}"
+
+
+def network_text(config: ExtractConfig) -> str:
+    """Say whose features a panel without a chooser of its own takes, and where that is chosen."""
+    name = choose_backbone(config.backbone)[0]
+    weights = "" if config.weights is None else f", weights of {Path(config.weights).name}"
+    return f"Of {label_of(name) if JOINT not in name else name}{weights}, as chosen in the Features panel."
 
 
 def origin_text(config: ExtractConfig) -> str:

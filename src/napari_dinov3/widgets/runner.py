@@ -246,6 +246,12 @@ class JobRunner(QObject):
         """Ask the current run to stop at its next step; `finished` brings a ``Cancelled``."""
         self._stop.set()
 
+    def let_go(self) -> None:
+        """Cancel, and answer at once: the step that is under way ends unheard, and so does the worker after it."""
+        if self._running:
+            self.abandon()
+            self.finished.emit(Cancelled())
+
     def abandon(self) -> None:
         """Cancel the current run and hear no more of it: for a newer run, or a panel that closes."""
         self._stop.set()

@@ -20,8 +20,8 @@ FORMATS = (
     ("json", "transforms, JSON"),
     ("itk", "transforms, ITK .tfm"),
     ("elastix", "transforms, elastix"),
-    (".ome.tif", "aligned stack, OME-TIFF"),
-    (".ome.zarr", "aligned stack, OME-Zarr"),
+    (".ome.tif", "aligned image, OME-TIFF"),
+    (".ome.zarr", "aligned image, OME-Zarr"),
 )
 FOLDERS = ("itk", "elastix")
 _PATTERNS = {"itk": "*.tfm", "elastix": "*.TransformParameters.*.txt"}
@@ -108,7 +108,7 @@ def load_for_pair(path: str | Path, fixed: Source, moving: Source) -> PairAlignm
     """Load the transform of a pair; see :func:`load_for_stack`."""
     found = load_alignment(path)
     if not isinstance(found, PairAlignment):
-        raise InputError(f"{Path(path).name} holds a stack", "the transform of a pair", "Choose 'the planes of a stack' first")
+        raise InputError(f"{Path(path).name} holds a stack", "the transform of a pair", "Choose 'planes of a stack' first")
     shapes = fixed.planes.shape[1:], moving.planes.shape[1:]
     if (found.fixed_shape, found.moving_shape) != shapes:
         raise InputError(

@@ -12,7 +12,7 @@ from napari_dinov3._napari.align.apply import Moved, kind_of, look_of, move_line
 from napari_dinov3._napari.align.pair import AlignedPair
 from napari_dinov3._napari.align.stack import Aligned, place_of
 from napari_dinov3._napari.compat import unwrap
-from napari_dinov3._napari.layers import Source, free_name
+from napari_dinov3._napari.layers import Source, corner_worlds, free_name
 from napari_dinov3._napari.provenance import provenance
 from napari_dinov3.recipe import ApplyConfig
 
@@ -57,6 +57,56 @@ def result_lines(kept: Aligned | AlignedPair, like: Any) -> list[str]:
     ]
 
 
+def board_lines(kept: Aligned | AlignedPair) -> list[str]:
+    """Write how a checkerboard is made and added, from ``alignment`` or ``pair`` on."""
+    frame, pair = frame_of(kept), isinstance(kept, AlignedPair)
+    function = "pair_board_steps" if pair else "neighbours_steps"
+    inputs = f"alignment, {_planes_words(frame, 'image')}"
+    if isinstance(kept, AlignedPair):
+        inputs = f"{_planes_words(kept.fixed, 'fixed')}, {_planes_words(kept.moving, 'moving')}, pair"
+    look: dict[str, Any] = {} if pair or not frame.planes.rgb else {"rgb": True}
+    name, transform = f"{frame.placement.name} checkerboard", frame.placement.pixel_transform()
+    return [
+        f"from napari_dinov3._napari.align.views import {function}",
+        "from napari_dinov3.progress import collect",
+        f"mixed = collect({function}({inputs}))",
+        script.add_line("image", "mixed", name=name, placement=frame.placement, transform=transform, **look),
+    ]
+
+
+def grid_lines(kept: Aligned | AlignedPair) -> list[str]:
+    """Write how a grid that was carried along is drawn and added, from ``alignment`` or ``pair`` on."""
+    placement = frame_of(kept).placement
+    variable = "pair" if isinstance(kept, AlignedPair) else "alignment"
+    add = script.add_whole_line(
+        "vectors", "vectors", name=f"{placement.name} grid", transform=placement.pixel_transform(), vector_style="line"
+    )
+    return [
+        "import numpy as np",
+        "from napari_dinov3._napari.align.views import grid_steps",
+        "from napari_dinov3.progress import collect",
+        f"found = collect(grid_steps({variable}))",
+        f"vectors = np.zeros((len(found), 2, {placement.ndim}))",
+        f"vectors[:, :, {_grid_axes(frame_of(kept))}] = found",
+        add,
+    ]
+
+
+def _grid_axes(frame: Source) -> list[int]:
+    placement = frame.placement
+    return [*([] if placement.stack is None else [placement.stack]), placement.ndim - 2, placement.ndim - 1]
+
+
+def _planes_words(source: Source, variable: str) -> str:
+    return f"nd.as_planes({variable}, axes={script.axes_of(source)!r})"
+
+
+def moved_name(kept: Aligned | AlignedPair, layer: Any) -> str:
+    """Name the copy of a layer that was carried along; of the aligned image itself, it is the whole of it."""
+    whole = " (whole)" if layer.unique_id == moving_of(kept).placement.layer_id else ""
+    return f"{layer.name} aligned{whole}"
+
+
 def follow_lines(kept: Aligned | AlignedPair, layer: Any, moved: Moved | None = None) -> list[str]:
     """Write how another layer is carried along and added."""
     kind = kind_of(layer)
@@ -71,7 +121,7 @@ def follow_lines(kept: Aligned | AlignedPair, layer: Any, moved: Moved | None = 
     if pixels and isinstance(kept, Aligned) and kept.source.placement.window is not None:
         for axis, _ in kept.source.placement.fixed:
             expression += f"[{':, ' * axis}None]"
-    line = script.add_whole_line(kind, expression, name=f"{layer.name} aligned", transform=place, **look)
+    line = script.add_whole_line(kind, expression, name=moved_name(kept, layer), transform=place, **look)
     if kind == "shapes":
         line = line[:-1] + ", shape_type=types)"
     return ["import numpy as np", *move_lines(layer, kept), line]
@@ -108,7 +158,7 @@ def show_moved(viewer: Any, session: Any, kept: Aligned | AlignedPair, layer: An
     """Show a layer that was carried along."""
     metadata = facts_of(kept, code)
     owned = session.owned(PANEL, f"moved {layer.unique_id}")
-    name = f"{layer.name} aligned"
+    name = moved_name(kept, layer)
 
     def add() -> Any:
         function = getattr(viewer, f"add_{moved.kind}")
@@ -121,7 +171,8 @@ def show_moved(viewer: Any, session: Any, kept: Aligned | AlignedPair, layer: An
 def show_board(viewer: Any, session: Any, kept: Aligned | AlignedPair, data: Any) -> Any:
     """Show a checkerboard: of every plane with the next, or of the fixed image with the moved one."""
     frame, rgb = frame_of(kept), data.ndim == 4
-    placement, metadata = frame.placement, facts_of(kept, "")
+    placement = frame.placement
+    metadata = facts_of(kept, script.script_of([*kept.lines, *board_lines(kept)]))
     owned = session.owned(PANEL, f"board {placement.layer_id}")
     look: dict[str, Any] = {"rgb": True} if rgb else {}
     return owned.show(
@@ -134,10 +185,9 @@ def show_board(viewer: Any, session: Any, kept: Aligned | AlignedPair, data: Any
 
 def show_grid(viewer: Any, session: Any, kept: Aligned | AlignedPair, vectors: Any) -> Any:
     """Show a grid that was carried along, over the aligned image."""
-    placement, metadata = frame_of(kept).placement, facts_of(kept, "")
+    placement, metadata = frame_of(kept).placement, facts_of(kept, script.script_of([*kept.lines, *grid_lines(kept)]))
     full = np.zeros((len(vectors), 2, placement.ndim))
-    used = [*([] if placement.stack is None else [placement.stack]), placement.ndim - 2, placement.ndim - 1]
-    full[:, :, used] = vectors
+    full[:, :, _grid_axes(frame_of(kept))] = vectors
     transform = placement.pixel_transform()
     owned = session.owned(PANEL, f"grid {placement.layer_id}")
     look: Mapping[str, Any] = {"edge_width": max(1.0, float(np.abs(vectors).max()) / 500), "edge_color": "#ffb020"}
@@ -156,6 +206,19 @@ def show_grid(viewer: Any, session: Any, kept: Aligned | AlignedPair, vectors: A
     )
 
 
+def plane_axis(viewer: Any, kept: Aligned) -> int:
+    """Find the slider of the viewer that goes through the planes of a stack."""
+    placement = kept.source.placement
+    return (placement.stack or 0) + int(unwrap(viewer).dims.ndim) - placement.ndim
+
+
+def show_plane(viewer: Any, kept: Aligned, section: int) -> None:
+    """Move the slider of the planes onto one of them, wherever in the world the stack lies."""
+    placement = kept.source.placement
+    corner = corner_worlds(placement, np.array([[section, 0.0, 0.0]]))[0]
+    unwrap(viewer).dims.set_point(plane_axis(viewer, kept), float(corner[(placement.stack or 0) - placement.ndim]))
+
+
 class Blinker:
     """Show two things in turn: a plane and the next one, or a pair with and without the moved image.
 
@@ -171,8 +234,7 @@ class Blinker:
         self._viewer, self._layer, self._on = unwrap(viewer), unwrap(layer), False
         self._axis: int | None = None
         if isinstance(kept, Aligned):
-            placement = kept.source.placement
-            axis = (placement.stack or 0) + self._viewer.dims.ndim - placement.ndim
+            axis = plane_axis(viewer, kept)
             steps = int(self._viewer.dims.nsteps[axis])
             self._axis, self._first = axis, min(int(self._viewer.dims.current_step[axis]), max(0, steps - 2))
 

@@ -19,6 +19,9 @@ from napari_dinov3.progress import Job, Progress, part_of
 from napari_dinov3.recipe import AlignConfig
 from napari_dinov3.wording import counted
 
+_NAMED = 8
+"""Planes that are named in a sentence."""
+
 
 @dataclass(frozen=True, slots=True)
 class SectionRow:
@@ -37,7 +40,9 @@ class SectionRow:
     residual : float
         Pixels by which its links disagree with its pose; NaN without links.
     matched : bool
-        Whether it matches any neighbour; its pose is interpolated where it does not.
+        Whether it is placed by its matches; its pose is interpolated where it is not.
+    status : str
+        Key of `STATUS`.
     """
 
     section: int
@@ -47,6 +52,23 @@ class SectionRow:
     quality: float
     residual: float
     matched: bool
+    status: str
+
+    @property
+    def text(self) -> str:
+        """Say all of it in words."""
+        match = f"match {self.quality:.1f}, off by {self.residual:.2f} px" if self.matched else "pose between its neighbours'"
+        moved = f"moved {self.row_shift:+.2f} px down, {self.col_shift:+.2f} px right, turned {self.rotation_deg:+.2f}°"
+        return f"Plane {self.section} {STATUS[self.status]}; {match}; {moved}."
+
+
+STATUS = {
+    "ok": "matches its neighbours",
+    "bad": "matches no neighbour",
+    "out": "was left out by hand",
+    "in": "was let in by hand",
+}
+"""What became of a section, and how that is said."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,12 +85,15 @@ class Aligned:
         How.
     lines : tuple of str
         Python lines from the layer to ``alignment``.
+    earlier : tuple of AlignConfig
+        Settings before each edit of the table, the last edit last.
     """
 
     alignment: StackAlignment
     source: Source
     config: AlignConfig
     lines: tuple[str, ...]
+    earlier: tuple[AlignConfig, ...] = ()
 
 
 def place_of(source: Source) -> tuple[str, ...]:
@@ -97,7 +122,8 @@ def links_key(source: Source, config: AlignConfig, version: Hashable) -> Hashabl
     version : hashable
         State of the layer's data; see :meth:`napari_dinov3._napari.session.Session.version`.
     """
-    return place_of(source), version, config.model, config.backbone, config.rotation
+    network = config.weights, config.precision, config.source
+    return place_of(source), version, config.model, config.backbone, network, config.rotation
 
 
 def links_text(known: Mapping[tuple[int, int], Link], planes: int, reach: Iterable[int]) -> str:
@@ -150,11 +176,41 @@ def align_steps(
     return alignment, aligned
 
 
-def with_section(config: AlignConfig, section: int, *, use: bool) -> AlignConfig:
-    """Leave one plane out, or let it in, whatever the null test says of it."""
+def with_section(config: AlignConfig, section: int, *, use: bool | None) -> AlignConfig:
+    """Leave one plane out, or let it in, whatever the null test says of it; None leaves it to the null test."""
     left_out, let_in = set(config.exclude) - {section}, set(config.include) - {section}
-    (let_in if use else left_out).add(section)
+    if use is not None:
+        (let_in if use else left_out).add(section)
     return replace(config, exclude=tuple(sorted(left_out)), include=tuple(sorted(let_in)))
+
+
+def edited_steps(kept: Aligned, section: int, *, use: bool) -> Job[tuple[AlignConfig, StackAlignment, Any]]:
+    """Leave a plane out, or let it in, and solve again; an edit that is taken back leaves nothing behind.
+
+    Parameters
+    ----------
+    kept : Aligned
+        The run.
+    section : int
+        Plane.
+    use : bool
+        Whether it is to be placed by its matches.
+
+    Returns
+    -------
+    config : AlignConfig
+        Settings that lead there: the null test decides alone where it comes to the same.
+    alignment : StackAlignment
+    aligned : array
+    """
+    for wanted in (None, use):
+        config = with_section(kept.config, section, use=wanted)
+        yield Progress(0, 100, "Solving for all poses")
+        path = _solved(kept, config)
+        if (section not in path.bad) == use:
+            break
+    path, aligned = yield from _finished_steps(kept, config, path)
+    return config, path, aligned
 
 
 def solve_again_steps(kept: Aligned, config: AlignConfig) -> Job[tuple[StackAlignment, Any]]:
@@ -167,17 +223,25 @@ def solve_again_steps(kept: Aligned, config: AlignConfig) -> Job[tuple[StackAlig
     config : AlignConfig
         Its settings, with other sections left out or let in.
     """
-    planes = kept.source.planes
     yield Progress(0, 100, "Solving for all poses")
-    path = solve_stack(
+    return (yield from _finished_steps(kept, config, _solved(kept, config)))
+
+
+def _solved(kept: Aligned, config: AlignConfig) -> StackAlignment:
+    return solve_stack(
         kept.alignment.links,
-        planes,
+        kept.source.planes,
         model=config.model,
         drift=config.drift,
         anchors=config.anchors,
         exclude=config.exclude,
         include=config.include,
     )
+
+
+def _finished_steps(kept: Aligned, config: AlignConfig, path: StackAlignment) -> Job[tuple[StackAlignment, Any]]:
+    """Align to a template where one is asked for, and resample."""
+    planes = kept.source.planes
     if config.drift in TEMPLATES:
         job = align_to_template_steps(planes, path, template=TEMPLATES[config.drift])
         path = yield from part_of(job, start=0, span=60, total=100)
@@ -211,8 +275,8 @@ def resample_steps(alignment: StackAlignment, planes: Planes, *, labels: bool = 
     return moved
 
 
-def section_table(alignment: StackAlignment) -> list[SectionRow]:
-    """List what was done to each plane.
+def section_table(alignment: StackAlignment, config: AlignConfig | None = None) -> list[SectionRow]:
+    """List what was done to each plane, and with the settings also who decided on it.
 
     The transforms map the aligned frame to the section, so the content moved the other way: by their inverse.
     """
@@ -224,5 +288,24 @@ def section_table(alignment: StackAlignment) -> list[SectionRow]:
         angle = np.degrees(np.arctan2(moved[1, 0], moved[0, 0]))
         quality, matched = float(alignment.quality[section]), section not in alignment.bad
         off = float(alignment.residuals[section])
-        rows.append(SectionRow(section, float(shift[0]), float(shift[1]), float(angle), quality, off, matched))
+        by_hand = config is not None and section in (config.include if matched else config.exclude)
+        status = {(True, False): "ok", (False, False): "bad", (False, True): "out", (True, True): "in"}[matched, by_hand]
+        rows.append(SectionRow(section, float(shift[0]), float(shift[1]), float(angle), quality, off, matched, status))
     return rows
+
+
+def planes_text(sections: Iterable[int]) -> str:
+    """Name planes, the first few of many."""
+    names = [str(section) for section in sections]
+    shown = ", ".join(names[:_NAMED])
+    return f"{shown} and {len(names) - _NAMED} more" if len(names) > _NAMED else shown
+
+
+def verdict_text(rows: Iterable[SectionRow]) -> str:
+    """Say how many planes of an alignment match, and name the others by what became of them."""
+    rows = list(rows)
+    words = [f"{sum(row.matched for row in rows)} of {counted(len(rows), 'plane')} placed by their matches"]
+    for status, name in (("bad", "match no neighbour"), ("out", "left out by hand"), ("in", "let in by hand")):
+        there = [row.section for row in rows if row.status == status]
+        words += [f"{name}: {planes_text(there)}"] if there else []
+    return "; ".join(words) + "."

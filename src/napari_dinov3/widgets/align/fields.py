@@ -6,9 +6,10 @@ from typing import Any
 
 from napari_dinov3.widgets.form import Choice
 
-MODES = (("stack", "the planes of a stack"), ("pair", "a pair of layers"))
+MODES = (("stack", "planes of a stack"), ("pair", "a pair of layers"))
 MODELS = tuple((model, model) for model in ("translation", "rigid", "similarity", "affine", "elastic"))
-PROPOSALS = (("auto", "features"), (None, "pixels only"))
+FEATURES = "features"
+PROPOSALS = ((FEATURES, "features"), (None, "pixels only"))
 DRIFTS = (
     ("minimum", "least movement"),
     ("first", "first good plane"),
@@ -23,19 +24,19 @@ STARTS = (
     ("only", "landmarks alone"),
 )
 PRESETS: dict[str, dict[str, Any]] = {
-    "serial": {"model": "affine", "backbone": "auto", "drift": "trend"},
-    "histology": {"model": "rigid", "backbone": "auto", "drift": "minimum"},
+    "serial": {"model": "affine", "backbone": FEATURES, "drift": "trend"},
+    "histology": {"model": "rigid", "backbone": FEATURES, "drift": "minimum"},
     "movie": {"model": "translation", "backbone": None, "drift": "mean"},
 }
 MODE = Choice("mode", "Align", "The planes of one layer to each other, or one layer to another.", "stack", MODES)
 MODEL = Choice(
     "model",
     "Movement",
-    "Translation shifts a plane, rigid also turns it, similarity sizes it, affine shears it, elastic bends it.",
+    "Translation shifts a plane, rigid also turns it, similarity also sizes it, affine also shears it, elastic also bends it.",
     "rigid",
     MODELS,
 )
-PROPOSED = Choice("backbone", "Proposed by", "What finds the rough position, which pixels then refine.", "auto", PROPOSALS)
+PROPOSED = Choice("backbone", "Proposed by", "What finds the rough position, which pixels then refine.", FEATURES, PROPOSALS)
 FIELDS = (
     Choice(
         "preset",
@@ -46,7 +47,13 @@ FIELDS = (
     ),
     MODEL,
     PROPOSED,
-    Choice("drift", "Common frame", "Which frame the planes are moved into.", "minimum", DRIFTS),
+    Choice(
+        "drift",
+        "Common frame",
+        "Where planes are moved to: a slow trend leaves curved anatomy curved, median and mean align once more to a template.",
+        "minimum",
+        DRIFTS,
+    ),
     Choice("channel", "Channel", "Which channel is compared; all others can be moved along.", None, ((None, "as the slider"),)),
 )
 START = Choice(

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QMessageBox, QPushButton, Q
 from napari_dinov3._napari.align.files import FOLDERS, FORMATS, in_the_way, with_ending
 from napari_dinov3.widgets.form import Choice, Form
 
-WHAT = Choice("save_as", "What", "What is written, and in which format.", "json", FORMATS)
+WHAT = Choice("save_as", "Save as", "What is written, and in which format.", "json", FORMATS)
 PATTERN = "Alignments (*.json)"
 
 

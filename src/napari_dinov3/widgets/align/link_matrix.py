@@ -13,14 +13,23 @@ from qtpy.QtGui import QColor, QHelpEvent, QPainter, QPaintEvent, QPen
 from qtpy.QtWidgets import QScrollBar, QSizePolicy, QToolTip, QVBoxLayout, QWidget
 
 from napari_dinov3._napari.align.link_quality import LinkCell
+from napari_dinov3.widgets.form import wrapped_label
 
 SIDE = 190
 MOST = 48
 """Planes that are shown at a time; a bar moves along longer stacks."""
 
-_MARGIN = 22
+_MARGIN, _BELOW = 22, 8
+_LARGEST = 24.0
+"""Side of a cell of a short stack, in pixels of the screen."""
+
 _FULL = 30.0
 """Score of the lightest cell."""
+
+_LEGEND = (
+    "Planes that were compared. Blue: just accepted, yellow: far beyond doubt; crossed out: refused; a frame: not used. "
+    "Rest the mouse on a cell for its score."
+)
 
 
 class LinkMatrix(QWidget):
@@ -36,6 +45,7 @@ class LinkMatrix(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
+        layout.addWidget(wrapped_label(_LEGEND, name="link_legend"))
         layout.addWidget(self.cells)
         layout.addWidget(self.bar)
         self.setValue((), 0)
@@ -70,13 +80,14 @@ class _Cells(QWidget):
         self._planes, self._first = 0, 0
         self.setMouseTracking(True)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.setFixedHeight(SIDE + _MARGIN)
+        self.setFixedHeight(_MARGIN + SIDE + _BELOW)
         self.setAccessibleName("Matches between planes")
 
     def fill(self, links: Sequence[LinkCell], planes: int) -> None:
         self.links, self._planes, self._first = tuple(links), planes, 0
         self._by_place = {(link.first, link.second): link for link in self.links}
         counts = {fate: sum(link.fate == fate for link in self.links) for fate in ("used", "refused", "voted out", "left out")}
+        self.setFixedHeight(_MARGIN + min(SIDE, round(_LARGEST * self._shown())) + _BELOW)
         self.setAccessibleDescription(", ".join(f"{count} {fate}" for fate, count in counts.items()))
         self.update()
 
@@ -85,7 +96,7 @@ class _Cells(QWidget):
         self.update()
 
     def sizeHint(self) -> QSize:
-        return QSize(240, SIDE + _MARGIN)
+        return QSize(240, _MARGIN + SIDE + _BELOW)
 
     def text_at(self, point: QPoint) -> str:
         cell = self._cell()
@@ -134,7 +145,7 @@ class _Cells(QWidget):
         return max(1, min(self._planes, MOST))
 
     def _cell(self) -> float:
-        return float(min(24.0, min(SIDE, max(40, self.width() - _MARGIN)) / self._shown()))
+        return float(min(_LARGEST, min(SIDE, max(40, self.width() - _MARGIN)) / self._shown()))
 
 
 _CENTRE = int(Qt.AlignmentFlag.AlignCenter)

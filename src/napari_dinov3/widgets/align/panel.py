@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from qtpy.QtCore import QSignalBlocker
+from qtpy.QtCore import QSignalBlocker, QTimer
 from qtpy.QtWidgets import QLineEdit
 
 from napari_dinov3._napari import script
@@ -16,8 +16,9 @@ from napari_dinov3._napari.align import pair as alignment_pair
 from napari_dinov3._napari.align import stack as alignment
 from napari_dinov3._napari.align.channel import channel_count, point_of_channel
 from napari_dinov3._napari.align.layers import result_lines
+from napari_dinov3._napari.align.network import network_of, network_words
 from napari_dinov3._napari.align.pair import AlignedPair
-from napari_dinov3._napari.align.stack import Aligned
+from napari_dinov3._napari.align.stack import Aligned, planes_text
 from napari_dinov3._napari.compat import world_point
 from napari_dinov3._napari.image_classes import parse_planes
 from napari_dinov3._napari.layers import Source, read_layer
@@ -27,12 +28,15 @@ from napari_dinov3.recipe import AlignConfig, PairConfig
 from napari_dinov3.widgets.align.fields import FIELDS, MODE, PRESETS
 from napari_dinov3.widgets.align.pair import PairFields
 from napari_dinov3.widgets.align.results import NAME, AlignResults
-from napari_dinov3.widgets.form import Form
+from napari_dinov3.widgets.feature_facts import missing_text, network_text
+from napari_dinov3.widgets.form import Form, wrapped_label
 from napari_dinov3.widgets.panel import field_row
 from napari_dinov3.widgets.status import error_text
 from napari_dinov3.wording import counted
 
-_CONFIG = ("model", "backbone", "drift")
+_CONFIG = ("model", "drift")
+CANCEL_MS = 700
+"""After which Cancel answers although a comparison is still under way."""
 
 
 class AlignPanel(AlignResults):
@@ -53,14 +57,24 @@ class AlignPanel(AlignResults):
 
     def build_task(self) -> None:
         """Add settings and results."""
+        self._matching = False
+        self._patience = QTimer(self)
+        self._patience.setSingleShot(True)
+        self._patience.setInterval(CANCEL_MS)
+        self._patience.timeout.connect(self.runner.let_go)
+        self.runner.finished.connect(self._on_matched)
         self.mode, self.form = Form((MODE,)), Form(FIELDS)
         self.pair = PairFields(self.viewer)
         self.anchors = QLineEdit()
-        self.anchors.setPlaceholderText("none; such as 0, 40")
-        self.anchors.setToolTip("Planes that stay where they are; they set the common frame.")
+        self.anchors.setPlaceholderText("such as 0, 40")
+        self.anchors.setToolTip("Planes that stay where they are, instead of a common frame: numbers and ranges, counted from 0.")
         self.anchors.setAccessibleName("Planes that stay")
         self.anchor_row = field_row("Planes that stay", self.anchors)
         self.section("Alignment", self.mode, self.pair, self.form, self.anchor_row)
+        self.network = wrapped_label(name="network")
+        self.form.insert_below("backbone", self.network)
+        self.session.features_changed.connect(self.changed)
+        self.on_close(partial(self.session.features_changed.disconnect, self.changed))
         self.form.editor("preset").currentIndexChanged.connect(self._on_preset)
         self.mode.valueChanged.connect(self.changed)
         self.form.valueChanged.connect(self.changed)
@@ -68,6 +82,11 @@ class AlignPanel(AlignResults):
         self.anchors.editingFinished.connect(self.changed)
         self.on_close(self.pair.dispose)
         self.build_results()
+
+    @property
+    def needs_features(self) -> bool:
+        """Whether features take part, if they are chosen: landmarks alone need none."""
+        return not (self.is_pair and self.pair.value()["start"] == "only")
 
     @property
     def is_pair(self) -> bool:
@@ -95,7 +114,12 @@ class AlignPanel(AlignResults):
         """Give the settings of a stack as a recipe's."""
         chosen, text = self.form.value(), self.anchors.text().strip()
         anchors = parse_planes(text, len(self.source().planes)) if text else None
-        return AlignConfig(**{name: chosen[name] for name in _CONFIG}, anchors=anchors)
+        return AlignConfig(**{name: chosen[name] for name in _CONFIG}, **self._proposed(), anchors=anchors)
+
+    def _proposed(self) -> dict[str, Any]:
+        """Give the backbone of the proposals as options."""
+        pixels = self.form.value()["backbone"] is None
+        return {"backbone": None} if pixels else network_words(self.session.features_config)
 
     def pair_config(self, fixed: Source, moving: Source) -> PairConfig:
         """Give the settings of a pair as a recipe's."""
@@ -107,7 +131,7 @@ class AlignPanel(AlignResults):
             marks = alignment_pair.landmarks_of(self.pair.landmarks, fixed, moving)
         return PairConfig(
             model=chosen["model"],
-            backbone=chosen["backbone"],
+            **self._proposed(),
             landmarks=None if marks is None else alignment_pair.as_option(marks),
             landmark_use="fit" if start == "only" else "start",
         )
@@ -134,6 +158,9 @@ class AlignPanel(AlignResults):
     def problem(self) -> str:
         """Ask for a stack, or for a second layer."""
         problem = super().problem()
+        if not problem and self.form.value()["backbone"] is not None and self.needs_features:
+            config = self.session.features_config
+            problem = missing_text(replace(config, backbone=network_of(config)))
         if problem:
             return problem
         if self.is_pair:
@@ -167,10 +194,19 @@ class AlignPanel(AlignResults):
         for name in ("preset", "drift"):
             self.form.set_shown(name, not pair)
         self.form.set_shown("channel", channel_count(self.image.value()) > 1)
+        self.network.setHidden(self.form.value()["backbone"] is None)
+        self.network.setText(network_text(self.session.features_config))
         super().refresh()
+
+    def cancel(self) -> None:
+        """Stop matching: a comparison that is under way ends in the background, and counts for the next run."""
+        if self._matching:
+            self._patience.start()
+        super().cancel()
 
     def make_job(self) -> Job[Any]:
         """Estimate and resample."""
+        self._matching = True
         image = self.image.value()
         if self.is_pair:
             fixed, moving = self.pair_sources()
@@ -181,6 +217,10 @@ class AlignPanel(AlignResults):
         self._asked = (source, config, tuple(self.align_lines()), image)
         return alignment.align_steps(source.planes, config, known=self._known(source, config))
 
+    def _on_matched(self, *_: Any) -> None:
+        self._matching = False
+        self._patience.stop()
+
     def show_result(self, result: Any) -> str:
         """Add the aligned image, keep the transforms, fill the table."""
         found, data = result
@@ -189,10 +229,18 @@ class AlignPanel(AlignResults):
         source, config, lines, like = self._asked
         layer = self.show_kept(Aligned(found, source, config, lines), data, like)
         bad, count = len(found.bad), len(found.transforms)
-        lost = f"; {bad} match no neighbour and got a pose between theirs" if bad else ""
+        lost = f"; no neighbour matches {planes_text(found.bad)}, placed between the others" if bad else ""
         if bad == count:
             lost = "; none matches another, so nothing was moved"
-        return f"Added {layer.name!r}: {counted(count, 'plane')}{lost}."
+        return f"Added {layer.name!r}: {counted(count, 'plane')}{lost}.{self._offer_whole(source, like)}"
+
+    def _offer_whole(self, source: Source, like: Any) -> str:
+        """Choose the image itself as the layer to move along where only a channel or a coarse level of it was moved."""
+        if channel_count(like) < 2 and not self._level() and self.part.value() is None:
+            return ""
+        if self.follower.value() is None:
+            self.follower.setValue(like)
+        return f" 'Move this layer along' moves all of {source.placement.name!r}: every channel, at every level."
 
     def align_lines(self) -> list[str]:
         """Write the alignment of a stack as Python, from the layer on."""

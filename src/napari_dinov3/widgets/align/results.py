@@ -55,15 +55,20 @@ class AlignResults(ImagePanel):
         self.on_close(self._side.abandon)
         self.table, self.matrix = SectionTable(), LinkMatrix()
         self.table.useChanged.connect(self.solve_again)
+        self.table.planeChosen.connect(self.show_plane)
+        self.verdict = wrapped_label(name="verdict")
+        self.undo_button = QPushButton("Undo edit")
+        self.undo_button.setToolTip("Go back to the poses before the last box was ticked or unticked; nothing is matched again.")
+        self.undo_button.clicked.connect(lambda _=False: self.undo_edit())
         self.pair_facts = wrapped_label(name="pair_facts")
-        self.stack_box = self.section("How each plane was moved (px, °)", self.table, self.matrix)
+        self.stack_box = self.section("How each plane was moved (px, °)", self.verdict, self.table, self.undo_button, self.matrix)
         self.pair_box = self.section("How well the two match", self.pair_facts)
         self.compare = CompareBox()
         self.compare.boardRequested.connect(self.add_checkerboard)
         self.compare.gridRequested.connect(self.add_grid)
         self.compare.blinkRequested.connect(self.blink)
         self.compare.rowChanged.connect(self.cut_across)
-        self.section("Look", self.compare)
+        self.look_box = self.section("Look", self.compare)
         self._build_follower()
         self.files = AlignFiles()
         self.files.saveRequested.connect(self.save)
@@ -81,7 +86,7 @@ class AlignResults(ImagePanel):
         )
         self.move_button = QPushButton("Move this layer along")
         self.move_button.clicked.connect(self.move_follower)
-        self.section("Another layer", self.whose, field_row("Layer", self.follower), self.move_button)
+        self.follow_box = self.section("Another layer", self.whose, field_row("Layer", self.follower), self.move_button)
         self.follower.valueChanged.connect(self.refresh)
         self.on_close(self.follower.dispose)
 
@@ -105,6 +110,8 @@ class AlignResults(ImagePanel):
         super().refresh()
         kept, pair = self.kept, self.is_pair
         self.stack_box.setHidden(pair)
+        self.look_box.setHidden(kept is None)
+        self.follow_box.setHidden(kept is None)
         self.pair_box.setHidden(not pair)
         if kept is not self._tabled or kept is None:
             self._tabled = kept
@@ -119,16 +126,24 @@ class AlignResults(ImagePanel):
         self.move_button.setEnabled(not reason and not missing and not running)
         self.move_button.setToolTip(reason or missing or "Add a copy of this layer, moved along.")
         self.compare.say_why(reason, pair=pair, running=running)
+        self.undo_button.setHidden(not getattr(kept, "earlier", ()))
+        self.undo_button.setEnabled(not running)
         self.files.say_why(reason or ("Something is running." if running else ""), self._problem())
 
     def _show_kept(self, kept: Kept | None) -> None:
         stack = kept if isinstance(kept, Aligned) else None
-        self.table.fill([] if stack is None else alignment.section_table(stack.alignment))
+        rows = [] if stack is None else alignment.section_table(stack.alignment, stack.config)
+        self.verdict.setText(alignment.verdict_text(rows) if rows else "Nothing is aligned yet.")
+        self.table.fill(rows)
+        self.table.setHidden(not rows)
         cells = () if stack is None else link_cells(stack.alignment, include=stack.config.include)
         self.matrix.setValue(cells, 0 if stack is None else len(stack.alignment))
-        self.compare.xz.setValue(None, 0)
-        if stack is not None:
-            self.cut_across(stack.alignment.shape[0] // 2)
+        if stack is None:
+            self.compare.xz.setValue(None, 0)
+            return
+        strips = self.compare.xz.value()  # of the alignment before; it stays until the new one is there
+        rows_there = stack.alignment.shape[0]
+        self.cut_across(strips.row if strips is not None and strips.row < rows_there else rows_there // 2)
 
     def _pair_facts(self, kept: AlignedPair | None) -> str:
         if kept is None:
@@ -175,15 +190,36 @@ class AlignResults(ImagePanel):
             self._tabled = None  # the box goes back to what holds
             self.refresh()
             return
-        config = alignment.with_section(kept.config, section, use=use)
+
+        def show(result: tuple[Any, Any, Any]) -> str:
+            config, path, aligned = result
+            return self._show_solved(kept, config, path, aligned, image, earlier=(*kept.earlier, kept.config))
+
+        self.start(alignment.edited_steps(kept, section, use=use), "Solving again", show)
+
+    def undo_edit(self) -> None:
+        """Take the last edit of the table back."""
+        kept, image = self.kept, self.image.value()
+        if self.runner.running or self._why_nothing_moves() or not kept.earlier:
+            return
+        config, earlier = kept.earlier[-1], kept.earlier[:-1]
+        self.start(
+            alignment.solve_again_steps(kept, config),
+            "Solving again",
+            lambda result: self._show_solved(kept, config, result[0], result[1], image, earlier=earlier),
+        )
+
+    def _show_solved(self, kept: Aligned, config: Any, path: Any, aligned: Any, like: Any, *, earlier: tuple[Any, ...]) -> str:
         lines = (*kept.lines[:-1], config.to_python("image"))
+        layer = self.show_kept(Aligned(path, kept.source, config, lines, earlier), aligned, like)
+        return f"Added {layer.name!r}; {counted(len(path.bad), 'plane')} left out."
 
-        def show(result: tuple[Any, Any]) -> str:
-            path, aligned = result
-            layer = self.show_kept(Aligned(path, kept.source, config, lines), aligned, image)
-            return f"Added {layer.name!r}; {counted(len(path.bad), 'plane')} left out."
-
-        self.start(alignment.solve_again_steps(kept, config), "Solving again", show)
+    def show_plane(self, section: int) -> None:
+        """Show a plane of the aligned stack in the viewer."""
+        kept = self.kept
+        if isinstance(kept, Aligned) and not self._why_nothing_moves():
+            self.compare.stop()
+            alignment_layers.show_plane(self.viewer, kept, section)
 
     # other layers
 

@@ -32,7 +32,7 @@ class XZView(QWidget):
         self.row = QSlider(Qt.Orientation.Horizontal)
         self.row.setTracking(False)
         self.row.setAccessibleName("Row of the view across the stack")
-        self.row.setToolTip("Row along which the stack is cut.")
+        self.row.setToolTip("Row along which the stack is cut, in pixels from the top.")
         self.row.valueChanged.connect(self.rowChanged)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -40,9 +40,11 @@ class XZView(QWidget):
         for label, name in zip(self.labels, ("Before", "After"), strict=True):
             label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
             label.setAccessibleName(f"Across the stack, {name.lower()}")
-            layout.addWidget(wrapped_label(f"{name} (planes down, columns across)"))
+            layout.addWidget(wrapped_label(f"Cut across the stack, {name.lower()}"))
             layout.addWidget(label)
-        layout.addWidget(field_row("Row", self.row))
+        self.caption = wrapped_label(name="xz_caption")
+        layout.addWidget(self.caption)
+        layout.addWidget(field_row("Row (px)", self.row))
         self.setValue(None, 0)
 
     def value(self) -> Strips | None:
@@ -61,6 +63,7 @@ class XZView(QWidget):
             self.row.setRange(0, max(0, rows - 1))
             self.row.setValue(strips.row)
             self.row.blockSignals(blocked)
+            self.caption.setText(f"Row {strips.row} of {rows}; planes down, columns across.")
         self.setHidden(strips is None)
         self._draw()
 
