@@ -1,7 +1,7 @@
 """Random DINOv3 networks, and their weights written in the three layouts, name by name.
 
-The names of Meta's and timm's layouts are spelled out here from the released state dicts, apart from the package's own rules,
-so that a mistake in those rules cannot cancel itself.
+The names of Meta's and timm's layouts are spelled out here from the released state dicts, and the constants of the networks from
+the released ``config.json`` files, apart from the package's own rules and table: a mistake in those cannot cancel itself.
 """
 
 from __future__ import annotations
@@ -24,14 +24,44 @@ def small(name: str) -> ModelSpec:
     return replace(spec, widths=(64,), depths=(3,), heads=2, hidden=96, four_layers=(0, 1, 2))
 
 
+_GATED = {"dinov3-vits16plus", "dinov3-vith16plus", "dinov3-vit7b16", "dinov3-vit7b16-sat"}
+_TEACHERS = {"dinov3-vit7b16", "dinov3-vit7b16-sat"}
+
+
+def released_config(spec: ModelSpec) -> Any:
+    """The configuration as released, of the sizes of a spec."""
+    import transformers
+
+    if spec.family == "convnext":
+        return transformers.DINOv3ConvNextConfig(
+            depths=list(spec.depths), hidden_sizes=list(spec.widths), hidden_act="gelu", layer_norm_eps=1e-6
+        )
+    gated, biased = spec.name in _GATED, spec.name not in _TEACHERS
+    return transformers.DINOv3ViTConfig(
+        hidden_size=spec.width,
+        intermediate_size=spec.hidden,
+        num_hidden_layers=spec.depths[0],
+        num_attention_heads=spec.heads,
+        patch_size=16,
+        num_register_tokens=4,
+        layer_norm_eps=1e-5,
+        rope_theta=100.0,
+        use_gated_mlp=gated,
+        hidden_act="silu" if gated else "gelu",
+        query_bias=biased,
+        key_bias=False,
+        value_bias=biased,
+        proj_bias=True,
+        mlp_bias=True,
+    )
+
+
 def random_module(spec: ModelSpec, seed: int = 0) -> Any:
     """transformers' own module with every parameter random and of a size that matters."""
     import transformers
 
-    if spec.family == "convnext":
-        module = transformers.DINOv3ConvNextModel(transformers.DINOv3ConvNextConfig(**spec.config_options()))
-    else:
-        module = transformers.DINOv3ViTModel(transformers.DINOv3ViTConfig(**spec.config_options()))
+    kind = transformers.DINOv3ConvNextModel if spec.family == "convnext" else transformers.DINOv3ViTModel
+    module = kind(released_config(spec))
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in module.named_parameters():

@@ -1,4 +1,4 @@
-"""DINOv3 on the workers of a cluster: loaded there from the same file, the same bits."""
+"""DINOv3 in the process of a worker: loaded there from the same file, the same bits."""
 # ruff: noqa: E402 (torch is looked for before what needs it)
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ NAME = "dinov3-vits16"
 
 @pytest.fixture
 def one_thread():
-    """As each worker of the cluster has."""
+    """As the worker has; one, since each spends seconds on importing PyTorch. How many share the planes is tested without it."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
 
 
-def test_workers_give_the_bits_of_a_local_run(tmp_path, one_thread):
+def test_a_worker_gives_the_bits_of_a_local_run(tmp_path, one_thread):
     weights = write(random_module(spec_of(NAME)), spec_of(NAME), "timm", tmp_path / "weights")
     backbone = load_backbone(NAME, weights=weights, device="cpu", precision="float32")
     stack = np.random.default_rng(0).random((6, 48, 64), dtype=np.float32)
     with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster,
+        distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster,
         distributed.Client(cluster) as client,
     ):
         there = nd.extract(stack, backbone=backbone, client=client, folder=tmp_path / "there", batch_size=1)

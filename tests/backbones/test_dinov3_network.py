@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 torch = pytest.importorskip("torch", reason="the [dinov3] extra is not installed")
@@ -95,6 +97,22 @@ def test_bfloat16_stays_close_to_float32(tmp_path):
     quick = build_network(spec, checkpoint, device="cpu", precision="bfloat16").run(pixels)[1]
     assert torch.nn.functional.cosine_similarity(exact, quick, dim=-1).min() >= 0.999
     assert not torch.equal(exact, quick)
+
+
+@pytest.mark.parametrize("strength", [1, 10, 200])
+def test_written_out_attention_is_softmax_whatever_the_scores(strength):
+    from napari_dinov3.backbones.packed_blocks import attend
+
+    generator = torch.Generator().manual_seed(0)
+    query, key, value = (torch.randn(2, 3, tokens, 32, generator=generator).bfloat16() for tokens in (70, 70, 70))
+    key[..., 0] = query[..., 0] = 16  # all scores of a row far from 0: their exponentials alone leave the range of numbers
+    query = strength * query / 32**0.5
+    scores = (query.float() @ key.float().transpose(-1, -2)).bfloat16().double()  # rounded, as scores are there too
+    expected = torch.softmax(scores * math.log(2), dim=-1) @ value.double()
+    with torch.inference_mode():
+        got = attend(query, key, value)
+    assert torch.isfinite(got).all()
+    assert torch.nn.functional.cosine_similarity(got.double(), expected, dim=-1).median() > 0.999
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)

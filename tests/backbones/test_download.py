@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import shutil
 import threading
 from collections import namedtuple
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -80,7 +82,7 @@ def hub(monkeypatch, tmp_path):
     monkeypatch.setenv("NAPARI_DINOV3_CACHE", str(tmp_path / "own"))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     server = Hub()
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     yield server
     server.shutdown()
@@ -205,3 +207,46 @@ def test_a_disk_without_room_is_told_before_anything_is_fetched(hub, monkeypatch
     with pytest.raises(InputError, match=r"has 1 MB free.*105 MB.*NAPARI_DINOV3_CACHE"):
         download(SPEC.name, endpoint=hub.url)
     assert hub.ranges == []
+
+
+class _FullDisk:
+    """A file on a disk that has room for 2 MiB and no more."""
+
+    def __init__(self, file: object) -> None:
+        self.file, self.room = file, 2 << 20
+
+    def __enter__(self) -> _FullDisk:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.file.close()
+
+    def seek(self, place: int) -> None:
+        self.file.seek(place)
+
+    def write(self, block: bytes) -> None:
+        taken = block[: self.room]
+        self.file.write(taken)
+        self.room -= len(taken)
+        if len(taken) < len(block):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_disk_that_fills_up_on_the_way_is_told_and_the_download_goes_on(hub, monkeypatch):
+    opened = Path.open
+
+    def on_full_disk(path: Path, mode: str = "r", *how: object, **more: object) -> object:
+        file = opened(path, mode, *how, **more)
+        return _FullDisk(file) if path.suffix == ".part" and "r" not in mode.replace("r+", "") else file
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", on_full_disk)
+        with pytest.raises(InputError, match=r"The disk of .* is full.*room for the weights.*goes on where it stopped"):
+            download(SPEC.name, endpoint=hub.url)
+    assert find_weights(SPEC) is None
+    (part,) = find_parts()
+    assert 0 < part.stat().st_size <= 2 << 20 and CONTENT.startswith(part.read_bytes())
+    folder = download(SPEC.name, endpoint=hub.url)
+    assert hub.ranges[1] == f"bytes={2 << 20}-"
+    assert (folder / "model.safetensors").read_bytes() == CONTENT
+    assert not list(find_parts())

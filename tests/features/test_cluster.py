@@ -44,8 +44,7 @@ def _lazy(*, slow: bool = False) -> dask.array.Array:
     return lazy.map_blocks(slowly, dtype=np.uint8, meta=np.empty((0, 0, 0), np.uint8)) if slow else lazy
 
 
-@pytest.mark.parametrize("backbone", [PLACEHOLDER, "filter-bank"])
-@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize(("backbone", "lazy"), [(PLACEHOLDER, True), ("filter-bank", False)])
 def test_a_cluster_gives_the_local_numbers(client, tmp_path: Path, backbone: str, lazy: bool) -> None:
     image = _lazy() if lazy else STACK
     there = nd.extract(image, backbone=backbone, client=client, folder=tmp_path / "there", batch_size=3)

@@ -175,7 +175,8 @@ def download_steps(
             yield Progress(before + done, plan.nbytes, f"{plan.spec.label}: {(before + done) / 1e6:,.0f} of {size}")
         before += file.nbytes
     note = {"repository": plan.repository, "licence": plan.licence, "files": {file.name: file.etag for file in plan.files}}
-    (plan.folder / "source.json").write_text(json.dumps(note, indent=1), encoding="utf-8")
+    with _disk_errors(plan.folder):
+        (plan.folder / "source.json").write_text(json.dumps(note, indent=1), encoding="utf-8")
     return plan.folder
 
 

@@ -2,12 +2,15 @@
 
 Each block of transformers' network is replaced by one that holds its weights once, packed for oneDNN in bfloat16: query, key and
 value as one product, the layer scales and the attention's scale multiplied into the weights, the activation done by the product
-that feeds it. The residual stream and the LayerNorms stay float32. Attention goes a block of queries at a time, so that the
-scores stay in the processor's cache; PyTorch's fused attention uses bfloat16 products only where there are tile registers (AMX).
+that feeds it. The residual stream and the LayerNorms stay float32. PyTorch's fused attention uses bfloat16 products only where
+there are tile registers (AMX); elsewhere attention is written out here, some queries at a time, so that the scores stay in the
+processor's cache. Scores are logarithms to base 2, and their exponentials are taken as they are, without the maximum of each row
+that softmax takes away first: that is two passes less, and where a sum then leaves the range of numbers, the maximum is taken.
 """
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +22,9 @@ from napari_dinov3.backbones.device import has_tiles
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-_QUERIES = 256  # rows of scores that fit in the second-level cache with keys of a 1024-pixel tile
+_SCORES = 1 << 20  # of one head at a time: fewer make the products inefficient, more leave the caches
 _FEW_TOKENS = 512  # up to here all heads at once are quicker than one after the other
+_SAFE_SUMS = 1e-30, 1e30  # of exponentials: far from where bfloat16 ends, 1e-38 and 3e38
 _TYPICAL_TOKENS = 1029  # of a 512-pixel tile; what the packing is laid out for, any other number works
 
 
@@ -118,9 +122,9 @@ class PackedBlock(torch.nn.Module):
         query, key, value = parts.permute(2, 0, 3, 1, 4).contiguous()
         query, key = self._turn(query, cos, sin), self._turn(key, cos, sin)
         if has_tiles():
-            output = functional.scaled_dot_product_attention(query, key, value, scale=1.0)
+            output = functional.scaled_dot_product_attention(query, key, value, scale=math.log(2))
         else:
-            output = _in_blocks(query, key, value)
+            output = attend(query, key, value)
         return output.transpose(1, 2).reshape(count, length, width)
 
 
@@ -134,7 +138,7 @@ def pack_blocks(blocks: nn.ModuleList, heads: int) -> None:
 
 def _fused_attention_input(attention: Any, heads: int) -> _Product:
     layers = attention.q_proj, attention.k_proj, attention.v_proj
-    scale = (layers[0].weight.shape[0] // heads) ** -0.5
+    scale = (layers[0].weight.shape[0] // heads) ** -0.5 / math.log(2)  # scores to base 2
     weight = torch.cat([layers[0].weight * scale, layers[1].weight, layers[2].weight])
     if all(layer.bias is None for layer in layers):
         return _Product(weight, None)
@@ -148,10 +152,31 @@ def _scaled(layer: Any, scale: Tensor) -> _Product:
     return _Product(layer.weight * scale[:, None], bias)
 
 
-def _in_blocks(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Attend with ``(n, heads, tokens, dim)``, a block of queries of as many heads at a time as there are threads."""
+def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Average values with weights ``2 ** (query @ key.T)``, each row of weights brought to sum 1.
+
+    Parameters
+    ----------
+    query, key, value : (n, heads, tokens, dim) bfloat16
+        The scale is in the queries already.
+
+    Returns
+    -------
+    output : (n, heads, tokens, dim) bfloat16
+        Of attention.
+    """
+    output, sums = _weighted(query, key, value, from_maximum=False)
+    low, high = (float(end) for end in torch.aminmax(sums))
+    if not (low > _SAFE_SUMS[0] and high < _SAFE_SUMS[1]):  # not a number too
+        output, sums = _weighted(query, key, value, from_maximum=True)
+    return output.div_(sums)
+
+
+def _weighted(query: Tensor, key: Tensor, value: Tensor, *, from_maximum: bool) -> tuple[Tensor, Tensor]:
+    """Sum values by their weights, and the weights; some queries at a time, of as many heads as there are threads."""
     length, output = query.shape[-2], torch.empty_like(query)
-    rows = -(-length // max(1, round(length / _QUERIES)))
+    sums = query.new_empty((*query.shape[:-1], 1))
+    rows = -(-length // max(1, round(length**2 / _SCORES)))
     step = query.shape[1] if length <= _FEW_TOKENS else torch.get_num_threads()
     for image in range(len(query)):
         for head in range(0, query.shape[1], step):
@@ -159,5 +184,9 @@ def _in_blocks(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
             keys, values = key[part].transpose(-1, -2), value[part]
             for start in range(0, length, rows):
                 block = (*part, slice(start, start + rows))
-                torch.bmm(torch.softmax(torch.bmm(query[block], keys), dim=-1), values, out=output[block])
-    return output
+                weights = torch.bmm(query[block], keys)
+                if from_maximum:
+                    weights -= weights.amax(dim=-1, keepdim=True)
+                torch.sum(weights.exp2_(), dim=-1, keepdim=True, out=sums[block])
+                torch.bmm(weights, values, out=output[block])
+    return output, sums
