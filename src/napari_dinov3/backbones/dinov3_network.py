@@ -113,6 +113,9 @@ def _reading(blocks: Any, layers: tuple[int, ...]) -> Iterator[dict[int, Tensor]
 
 def build_module(spec: ModelSpec) -> nn.Module:
     """Build transformers' module of a network without weights (on the meta device, so at no cost)."""
+    from napari_dinov3.backbones.triton_guard import keep_triton_out
+
+    keep_triton_out()
     import torch
     import transformers
 
