@@ -291,6 +291,15 @@ def test_transforms_are_saved_loaded_and_never_written_over_unasked(
     np.testing.assert_array_equal(model.layers["drifting aligned"].data, expected)
     exec(aligned.kept_script(), {"viewer": model})
     np.testing.assert_array_equal(model.layers["drifting aligned [1]"].data, expected)
+    assert aligned.kept.config.drift == "first"  # as the file tells
+    aligned.solve_again(1, False)
+    finish(aligned)
+    exec(aligned.kept_script(), {"viewer": model})  # from the links of the file, without matching again
+    np.testing.assert_array_equal(model.layers["drifting aligned [2]"].data, model.layers["drifting aligned"].data)
+    assert "align_stack(" not in aligned.kept_script()
+    aligned.undo_button.click()
+    finish(aligned)
+    np.testing.assert_array_equal(model.layers["drifting aligned"].data, expected)
     for what, name in (("itk", "itk"), ("elastix", "elastix"), (".ome.tif", "b.ome.tif")):
         aligned.files.what.setValue({"save_as": what})
         aligned.files.save(str(tmp_path / name))
@@ -306,6 +315,25 @@ def test_transforms_are_saved_loaded_and_never_written_over_unasked(
     aligned.image.setValue("longer")
     aligned.load(str(path))
     assert "is of 3 planes" in aligned.status.text()
+
+
+def test_places_that_cannot_be_read_or_written_are_named(aligned: Any, finish: Finish, tmp_path: Path) -> None:
+    aligned.save(str(tmp_path / "missing" / "a.json"), "json")
+    assert "cannot be written" in finish(aligned)
+    aligned.load(str(tmp_path / "missing.json"))
+    assert "cannot be read" in aligned.status.text()
+
+
+def test_what_is_kept_follows_a_layer_that_is_renamed(aligned: Any, finish: Finish, model: Any) -> None:
+    model.layers["drifting"].name = "sections"
+    aligned.refresh()
+    assert "'sections'" in aligned.whose.text()
+    model.add_points([[2, 40, 50]], name="drawn", **PLACE)
+    aligned.follower.setValue("drawn")
+    aligned.move_follower()
+    finish(aligned)
+    exec(provenance_of(model.layers["drawn aligned"])["script"], {"viewer": model})
+    np.testing.assert_allclose(model.layers["drawn aligned [1]"].data, model.layers["drawn aligned"].data)
 
 
 def test_presets_and_planes_that_stay(panel: Any, finish: Finish) -> None:

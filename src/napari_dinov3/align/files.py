@@ -42,7 +42,9 @@ def save_alignment(path: str | Path, alignment: StackAlignment | PairAlignment, 
     path : Path
     """
     target = Path(path)
-    target.write_text(json.dumps(as_content(alignment, provenance=provenance), indent=1) + "\n", encoding="utf-8")
+    part = target.with_name(f"{target.name}.part")  # a save that fails leaves what was there
+    part.write_text(json.dumps(as_content(alignment, provenance=provenance), indent=1) + "\n", encoding="utf-8")
+    part.replace(target)
     return target
 
 
@@ -62,12 +64,7 @@ def load_alignment(path: str | Path) -> StackAlignment | PairAlignment:
     FileFormatError
         If the file is something else, newer than this version, or damaged.
     """
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise FileFormatError(f"{path} is not JSON ({error})", "an alignment saved as JSON", "Choose another file") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise FileFormatError(f"{path} is not an alignment", f'a JSON file with "format": "{FORMAT}"', "Choose another file")
+    content = _content(path)
     if content.get("version") != VERSION:
         raise FileFormatError(
             f"{path} has version {content.get('version')}",
@@ -78,6 +75,29 @@ def load_alignment(path: str | Path) -> StackAlignment | PairAlignment:
         return _READERS[content["kind"]](content)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise FileFormatError(f"{path} is damaged ({error!r})", "every field of an alignment", "Save it again") from error
+
+
+def load_provenance(path: str | Path) -> Any:
+    """Read where an alignment came from, as it was given to :func:`save_alignment`.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is something else.
+    """
+    return _content(path).get("provenance")
+
+
+def _content(path: str | Path) -> dict[str, Any]:
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FileFormatError(f"{path} cannot be read ({error})", "an alignment saved as JSON", "Choose another file") from error
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise FileFormatError(f"{path} is not JSON ({error})", "an alignment saved as JSON", "Choose another file") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise FileFormatError(f"{path} is not an alignment", f'a JSON file with "format": "{FORMAT}"', "Choose another file")
+    return content
 
 
 def _from_stack(path: StackAlignment) -> dict[str, Any]:

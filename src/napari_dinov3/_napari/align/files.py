@@ -8,12 +8,13 @@ from typing import Any
 from napari_dinov3._napari.align.pair import AlignedPair
 from napari_dinov3._napari.align.stack import Aligned, resample_steps
 from napari_dinov3._napari.layers import Source
-from napari_dinov3.align.files import export_transforms, load_alignment, save_alignment
+from napari_dinov3.align.files import export_transforms, load_alignment, load_provenance, save_alignment
 from napari_dinov3.align.pair_alignment import PairAlignment
 from napari_dinov3.align.stack_alignment import StackAlignment
 from napari_dinov3.errors import InputError
 from napari_dinov3.io.writing import write_steps
 from napari_dinov3.progress import Job, Progress, part_of
+from napari_dinov3.recipe import AlignConfig
 from napari_dinov3.wording import counted
 
 FORMATS = (
@@ -56,8 +57,16 @@ def save_steps(kept: Aligned | AlignedPair, path: str | Path, what: str) -> Job[
     what : str
         One of `FORMATS`.
     """
-    alignment = kept.alignment if isinstance(kept, Aligned) else kept.pair
     yield Progress(0, 100, f"Saving {Path(path).name}")
+    try:
+        return (yield from _save_steps(kept, path, what))
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(f"{path} cannot be written: {reason}", "a place you may write to", "Choose another one") from error
+
+
+def _save_steps(kept: Aligned | AlignedPair, path: str | Path, what: str) -> Job[Path]:
+    alignment = kept.alignment if isinstance(kept, Aligned) else kept.pair
     if what == "json":
         return save_alignment(path, alignment, provenance=_provenance(kept))
     if what in FOLDERS:
@@ -102,6 +111,17 @@ def load_for_stack(path: str | Path, source: Source) -> StackAlignment:
             "Choose the stack, level and region that these transforms were made of",
         )
     return found
+
+
+def settings_of(path: str | Path, found: StackAlignment) -> AlignConfig:
+    """Give the settings that transforms of a stack were made with, as far as their file tells."""
+    provenance = load_provenance(path)
+    settings = provenance.get("settings") if isinstance(provenance, dict) else None
+    try:
+        config = AlignConfig.from_options(settings) if isinstance(settings, dict) else None
+    except InputError:  # of another version
+        config = None
+    return AlignConfig(model=found.model, exclude=found.bad) if not isinstance(config, AlignConfig) else config
 
 
 def load_for_pair(path: str | Path, fixed: Source, moving: Source) -> PairAlignment:

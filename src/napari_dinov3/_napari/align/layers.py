@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,21 @@ def frame_of(kept: Aligned | AlignedPair) -> Source:
 def moving_of(kept: Aligned | AlignedPair) -> Source:
     """Give the image that was moved."""
     return kept.source if isinstance(kept, Aligned) else kept.moving
+
+
+def with_present_names(kept: Aligned | AlignedPair, viewer: Any) -> Aligned | AlignedPair:
+    """Follow layers that were renamed, so that what is said and written names them as they are called now."""
+    names = {layer.unique_id: layer.name for layer in viewer.layers}
+    fields = ("source",) if isinstance(kept, Aligned) else ("fixed", "moving")
+    changes: dict[str, Any] = {}
+    lines = kept.lines
+    for field in fields:
+        source: Source = getattr(kept, field)
+        before, now = source.placement.name, names.get(source.placement.layer_id, source.placement.name)
+        if now != before:
+            changes[field] = Source(source.planes, replace(source.placement, name=now))
+            lines = tuple(line.replace(f"viewer.layers[{before!r}]", f"viewer.layers[{now!r}]") for line in lines)
+    return replace(kept, **changes, lines=lines) if changes else kept
 
 
 def facts_of(kept: Aligned | AlignedPair, code: str) -> dict[str, Any]:

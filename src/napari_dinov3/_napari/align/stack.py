@@ -87,6 +87,8 @@ class Aligned:
         Python lines from the layer to ``alignment``.
     earlier : tuple of AlignConfig
         Settings before each edit of the table, the last edit last.
+    loaded : bool
+        Whether the links are of a file.
     """
 
     alignment: StackAlignment
@@ -94,6 +96,7 @@ class Aligned:
     config: AlignConfig
     lines: tuple[str, ...]
     earlier: tuple[AlignConfig, ...] = ()
+    loaded: bool = False
 
 
 def place_of(source: Source) -> tuple[str, ...]:
@@ -160,6 +163,10 @@ def align_steps(
             planes,
             model=config.model,
             backbone=config.backbone,
+            weights=config.weights,
+            device=config.device,
+            precision=config.precision,
+            source=config.source,
             reach=config.reach,
             rotation=config.rotation,
             drift=config.drift,
@@ -225,6 +232,41 @@ def solve_again_steps(kept: Aligned, config: AlignConfig) -> Job[tuple[StackAlig
     """
     yield Progress(0, 100, "Solving for all poses")
     return (yield from _finished_steps(kept, config, _solved(kept, config)))
+
+
+def edited(kept: Aligned, config: AlignConfig, alignment: StackAlignment, *, earlier: tuple[AlignConfig, ...]) -> Aligned:
+    """Give what is kept after an edit, with the Python lines that lead there from the layer."""
+    planes = kept.source.planes
+    axes = f"{planes.axes}s" if planes.rgb else None
+    if not kept.loaded:
+        lines = (*kept.lines[:-1], replace(config, axes=axes).to_python("image"))
+        return replace(kept, alignment=alignment, config=config, lines=lines, earlier=earlier)
+    again = next((at for at, line in enumerate(kept.lines) if line == _SOLVE_IMPORT), len(kept.lines))
+    return replace(
+        kept, alignment=alignment, config=config, lines=(*kept.lines[:again], *_solve_lines(config, axes)), earlier=earlier
+    )
+
+
+_SOLVE_IMPORT = "from napari_dinov3.align.stack import solve_stack"
+
+
+def _solve_lines(config: AlignConfig, axes: str | None) -> list[str]:
+    """Write how poses are solved again from links of a file."""
+    options = config.options(changed_only=True)
+    words = [f"{name}={options[name]!r}" for name in ("drift", "anchors", "exclude", "include") if name in options]
+    lines = [
+        _SOLVE_IMPORT,
+        "planes = nd.as_planes(image)" if axes is None else f"planes = nd.as_planes(image, axes={axes!r})",
+        f"alignment = solve_stack({', '.join(['alignment.links', 'planes', f'model={config.model!r}', *words])})",
+    ]
+    if config.drift not in TEMPLATES:
+        return lines
+    return [
+        *lines,
+        "from napari_dinov3.align.template import align_to_template_steps",
+        "from napari_dinov3.progress import collect",
+        f"alignment = collect(align_to_template_steps(planes, alignment, template={TEMPLATES[config.drift]!r}))",
+    ]
 
 
 def _solved(kept: Aligned, config: AlignConfig) -> StackAlignment:

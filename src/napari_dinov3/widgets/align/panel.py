@@ -283,8 +283,8 @@ class AlignPanel(AlignResults):
     def _loaded_stack(self, path: str) -> tuple[Job[Any], Any]:
         source, like = self.source(), self.image.value()
         found = alignment_files.load_for_stack(path, source)
-        config = AlignConfig(model=found.model, exclude=found.bad)
-        kept = Aligned(found, source, config, (*self.image_script(), *alignment_files.load_line(path, "alignment")))
+        lines = (*self.image_script(), *alignment_files.load_line(path, "alignment"))
+        kept = Aligned(found, source, alignment_files.settings_of(path, found), lines, loaded=True)
         return alignment.resample_steps(found, source.planes), partial(self._show_loaded, kept, like)
 
     def _loaded_pair(self, path: str) -> tuple[Job[Any], Any]:

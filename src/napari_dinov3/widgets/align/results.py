@@ -98,7 +98,10 @@ class AlignResults(ImagePanel):
     @property
     def kept(self) -> Any:
         """The last alignment of this viewer, of the kind that is chosen; it goes with the layer that stayed in place."""
-        return self.session.kept(PAIR if self.is_pair else NAME).get("aligned")
+        there = self.session.kept(PAIR if self.is_pair else NAME)
+        if "aligned" in there:
+            there["aligned"] = alignment_layers.with_present_names(there["aligned"], self.viewer)
+        return there.get("aligned")
 
     def keep(self, kept: Kept) -> None:
         """Keep an alignment for the next panel of this viewer."""
@@ -210,8 +213,7 @@ class AlignResults(ImagePanel):
         )
 
     def _show_solved(self, kept: Aligned, config: Any, path: Any, aligned: Any, like: Any, *, earlier: tuple[Any, ...]) -> str:
-        lines = (*kept.lines[:-1], config.to_python("image"))
-        layer = self.show_kept(Aligned(path, kept.source, config, lines, earlier), aligned, like)
+        layer = self.show_kept(alignment.edited(kept, config, path, earlier=earlier), aligned, like)
         return f"Added {layer.name!r}; {counted(len(path.bad), 'plane')} left out."
 
     def show_plane(self, section: int) -> None:
