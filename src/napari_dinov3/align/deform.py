@@ -2,8 +2,10 @@
 
 Each step linearises the remaining difference of the channels as :mod:`~napari_dinov3.align.refine` does, but lets the
 displacement be a cubic B-spline. Pixels are gathered in cells of 4 x 4 first (within a cell a spline hardly changes), so that a
-step costs a sparse solve of a few thousand unknowns. How stiff the spline is, is decided by how well the displacement fitted
-to half of the image predicts the other half.
+step costs a few sparse solves of a few thousand unknowns. The spline is as stiff as is most probable
+(:mod:`~napari_dinov3.align.stiffness`); the measure for that, the scatter of what single places wish, includes at first what
+is still displaced, so that the field begins stiff and gives way step by step. Where the two images show the same and noise is
+what limits the fit, the last steps weigh each spatial frequency by what it tells (:mod:`~napari_dinov3.align.matched`).
 
 References
 ----------
@@ -21,7 +23,9 @@ import numpy.typing as npt
 
 from napari_dinov3.align.channels import BOTH, FloatArray, comparable_channels, shrink
 from napari_dinov3.align.elastic import SplineField, basis_at, bending_matrix, control_shape
-from napari_dinov3.align.refine import combined_agreement, linearised, overlay
+from napari_dinov3.align.matched import matched_terms
+from napari_dinov3.align.refine import combined_agreement, linearised, overlay, pull_grey
+from napari_dinov3.align.stiffness import Wishes, most_probable, solved
 from napari_dinov3.align.transforms import scaled
 from napari_dinov3.geometry import Matrix
 
@@ -29,10 +33,13 @@ FINEST_SPACING = 24.0  # pixels between control points: bends of a section, not 
 MOST_CONTROLS = 40  # along the longer side
 SMALLEST_JACOBIAN = 0.2
 _LEVEL_SIDES = (128, 256, 1 << 30)
-_STEPS = 4
+_STEPS = 3
+_POLISH_STEPS = 2
 _CELL = 4
-_STIFFNESS = (1e-3, 1e-2, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
+_BLOCK = 16  # pixels: noise of the channels is not correlated farther
+_FINEST_WISH = 1e-3  # pixels: no block is known better
 _MOVES = 0.01  # pixels
+_STIFFEST = 1e8  # 1 / px^2: as good as no bend at all
 
 LinearTerm: TypeAlias = tuple[FloatArray, FloatArray, FloatArray, FloatArray]  # residual, by_row, by_col, weight
 
@@ -87,7 +94,7 @@ def fit_field(
         field = _improved(fixed, moving, matrix, field, factor)
         if factor == 1 and level >= 2:
             break
-    return field
+    return _polished(fixed, moving, matrix, field)
 
 
 def resampled(field: SplineField, shape: tuple[int, int], spacing: float) -> SplineField:
@@ -140,30 +147,43 @@ def fit_coefficients(
 
 
 def _improved(fixed: FloatArray, moving: FloatArray, matrix: Matrix, field: SplineField, factor: int) -> SplineField:
-    """Take steps at one level; the first that does not help ends it."""
+    """Take steps at one level; if they make the images agree less, none is taken."""
     target, image = comparable_channels(shrink(fixed, factor), sigmas=BOTH), shrink(moving, factor)
     small, field = scaled(matrix, 1 / factor), field.scaled(1 / factor)
     shape = (target.known.shape[0], target.known.shape[1])
-    now = overlay(target, image, small, field=field)
-    stiffness: float | None = None
+    first = now = overlay(target, image, small, field=field)
+    start, stiffness = field, None
     for _ in range(_STEPS):
         equations = _gathered(linearised(now), shape, small)
         if equations is None:
             break
-        if stiffness is None:
-            stiffness = _chosen_stiffness(equations, field, shape)
-        proposal = _step(equations, field, stiffness)
-        while proposal.smallest_jacobian(small, shape) < SMALLEST_JACOBIAN and stiffness < 1e6:
-            stiffness *= 4
-            proposal = _step(equations, field, stiffness)
-        after = overlay(target, image, small, field=proposal)
-        if combined_agreement(after.agreement) <= combined_agreement(now.agreement):
+        step = _step(equations, field, small, shape, variance=_variance(equations, shape), stiffness=stiffness)
+        field, stiffness = step.field, step.stiffness
+        now = overlay(target, image, small, field=field)
+        if step.moved < _MOVES:
             break
-        moved = float(np.abs(proposal.coefficients - field.coefficients).max())
-        field, now = proposal, after
-        if moved < _MOVES:
-            break
+    if combined_agreement(now.agreement) < combined_agreement(first.agreement):
+        field = start
     return field.scaled(factor)
+
+
+def _polished(fixed: FloatArray, moving: FloatArray, matrix: Matrix, field: SplineField) -> SplineField:
+    """Take the last steps to the precision that noise allows."""
+    shape = (fixed.shape[0], fixed.shape[1])
+    stiffness = None
+    for _ in range(_POLISH_STEPS):
+        found = matched_terms(fixed, pull_grey(moving, matrix, field=field, shape=shape))
+        equations = None if found is None else _gathered(found.terms, shape, matrix)
+        if found is None or equations is None:
+            break
+        # The filters know the noise of every frequency; wishes that scatter more are of content that differs.
+        promised = found.standard_error**2 * 0.5 * float(np.sum(equations.rr + equations.cc))
+        variance = max(promised, _variance(equations, shape))
+        step = _step(equations, field, matrix, shape, variance=variance, stiffness=stiffness)
+        field, stiffness = step.field, step.stiffness
+        if step.moved < _MOVES:
+            break
+    return field
 
 
 def _gathered(terms: Sequence[LinearTerm], shape: tuple[int, int], matrix: Matrix) -> NormalEquations | None:
@@ -195,48 +215,62 @@ def _penalty(control: tuple[int, ...], weight: float) -> Any:
     return weight * bending_matrix(control) + (1e-6 * weight + 1e-9) * sparse.identity(control[0] * control[1])
 
 
-def _assembled(equations: NormalEquations, field: SplineField, chosen: npt.NDArray[np.bool_]) -> tuple[Any, Any, float]:
-    """Curvature and slope over the coefficients (rows' first, then columns'), and their typical curvature."""
+class _Step(NamedTuple):
+    field: SplineField
+    stiffness: float
+    moved: float
+
+
+def _step(
+    equations: NormalEquations,
+    field: SplineField,
+    matrix: Matrix,
+    shape: tuple[int, int],
+    *,
+    variance: float,
+    stiffness: float | None,
+) -> _Step:
+    """Go to the most probable field; to a stiffer one where that would fold."""
+    wishes = _wishes(equations, field, variance)
+    coefficients, stiffness = most_probable(wishes, stiffness)
+    chosen = stiffness
+    while True:
+        proposal = SplineField(coefficients.reshape(field.coefficients.shape), field.spacing, field.origin)
+        if proposal.smallest_jacobian(matrix, shape) >= SMALLEST_JACOBIAN or stiffness > _STIFFEST:
+            break
+        stiffness *= 4
+        coefficients, _ = solved(wishes, stiffness)
+    if proposal.smallest_jacobian(matrix, shape) < SMALLEST_JACOBIAN:
+        return _Step(field, chosen, 0.0)
+    return _Step(proposal, chosen, float(np.abs(proposal.coefficients - field.coefficients).max()))
+
+
+def _wishes(equations: NormalEquations, field: SplineField, variance: float) -> Wishes:
+    """Say what the cells wish in terms of coefficients, in inverse variances."""
     from scipy import sparse
 
-    basis = basis_at(equations.centres[chosen] - field.origin, field.coefficients.shape[1:], field.spacing)
+    control = (field.coefficients.shape[1], field.coefficients.shape[2])
+    basis = basis_at(equations.centres - field.origin, control, field.spacing)
 
     def product(values: npt.NDArray[np.float64]) -> Any:
-        return basis.T @ basis.multiply(values[chosen][:, None]).tocsr()
+        return basis.T @ basis.multiply(values[:, None]).tocsr()
 
     rr, rc, cc = product(equations.rr), product(equations.rc), product(equations.cc)
-    slope = np.concatenate([basis.T @ equations.row[chosen], basis.T @ equations.col[chosen]])
-    normal = sparse.bmat([[rr, rc], [rc, cc]]).tocsc()
-    return normal, slope, float(normal.diagonal().mean())
+    slope = np.concatenate([basis.T @ equations.row, basis.T @ equations.col])
+    normal = sparse.bmat([[rr, rc], [rc, cc]]).tocsr()
+    return Wishes(normal / variance, (normal @ field.coefficients.reshape(-1) + slope) / variance, control)
 
 
-def _solved(normal: Any, slope: Any, typical: float, field: SplineField, stiffness: float) -> npt.NDArray[np.float64]:
-    """Change of the coefficients; the bending of the whole field is held down, not that of the change."""
-    from scipy import sparse
-    from scipy.sparse.linalg import splu
+def _variance(equations: NormalEquations, shape: tuple[int, int]) -> float:
+    """Variance of a block's slope over its curvature: what a curvature of 1 must be divided by to be an inverse variance."""
+    rows, cols = (n // _CELL for n in shape)
+    side = max(1, min(_BLOCK // _CELL, rows, cols))
 
-    stiff = sparse.block_diag([_penalty(field.coefficients.shape[1:], stiffness * typical)] * 2).tocsc()
-    old = field.coefficients.reshape(-1)
-    return np.asarray(splu((normal + stiff).tocsc()).solve(slope - stiff @ old))
+    def blocks(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        kept = values.reshape(rows, cols)[: rows // side * side, : cols // side * side]
+        return np.asarray(kept.reshape(rows // side, side, cols // side, side).sum(axis=(1, 3)))
 
-
-def _step(equations: NormalEquations, field: SplineField, stiffness: float) -> SplineField:
-    normal, slope, typical = _assembled(equations, field, np.ones(len(equations.rr), bool))
-    change = _solved(normal, slope, typical, field, stiffness)
-    return SplineField(field.coefficients + change.reshape(field.coefficients.shape), field.spacing, field.origin)
-
-
-def _chosen_stiffness(equations: NormalEquations, field: SplineField, shape: tuple[int, int]) -> float:
-    """Compare stiffnesses by how well one colour of a checkerboard predicts the other."""
-    side = max(2 * _CELL, 1.5 * field.spacing)
-    if min(shape) < 3 * side:
-        return 1.0
-    white = (np.floor(equations.centres / side).sum(axis=1) % 2).astype(bool)
-    errors = np.zeros(len(_STIFFNESS))
-    for chosen in (white, ~white):
-        train = _assembled(equations, field, chosen)
-        held_out, slope, _ = _assembled(equations, field, ~chosen)
-        for i, stiffness in enumerate(_STIFFNESS):
-            change = _solved(*train, field, stiffness)
-            errors[i] += change @ (held_out @ change) - 2 * float(slope @ change)
-    return _STIFFNESS[int(errors.argmin())]
+    curvature = blocks(equations.rr + equations.cc)
+    scatter = float(np.sum(blocks(equations.row) ** 2 + blocks(equations.col) ** 2))
+    total = float(curvature.sum())
+    return max(scatter / (total + 1e-30), _FINEST_WISH**2 * total / curvature.size, 1e-30)
