@@ -22,9 +22,10 @@ THUMBNAIL = 192  # pixels on the long side: enough for the shapes of a section, 
 MIN_OVERLAP = 0.3  # part of the smaller image
 NEAR_ANGLES = (0.0, -5.0, 5.0, -10.0, 10.0, -15.0, 15.0)
 ALL_ANGLES = tuple(float(a) for a in range(-175, 181, 5))
-_VERIFIED = 4
+_VERIFIED = 6
 _CLEAR = 0.6  # agreement that no wrong pose comes near: unrelated images reach 0.25
 _ROUGHLY = 0.1  # pixels of the thumbnail
+_DISTANT = 0.06  # of the longer side: peaks closer than this are one pose, found at neighbouring angles
 _SAME = 1.5  # pixels of the thumbnail: closer starts end in the same place
 
 
@@ -41,11 +42,13 @@ NOTHING = Candidate(np.eye(3), -1.0)
 class Surface(NamedTuple):
     """Agreement of two images at every offset.
 
-    ``score``: ``(R, C)`` float32, 0..1, 0 where too little overlaps. ``first``: ``(2,)`` ints, offset of ``[0, 0]``.
+    ``score``: ``(R, C)`` float32, 0..1, 0 where too little overlaps. ``first``: ``(2,)`` ints, offset of ``[0, 0]``. ``share``:
+    ``(R, C)`` float32, 0..1, part of the smaller image that overlaps.
     """
 
     score: FloatArray
     first: tuple[int, int]
+    share: FloatArray
 
     def at(self, row: int, col: int) -> float:
         """Score at an offset, 0 beyond the surface."""
@@ -53,8 +56,8 @@ class Surface(NamedTuple):
         return float(self.score[i, j]) if 0 <= i < self.score.shape[0] and 0 <= j < self.score.shape[1] else 0.0
 
     def peaks(self, count: int, apart: int) -> list[tuple[int, int, float]]:
-        """List the highest offsets, at least `apart` pixels from each other, as ``(row, col, score)``."""
-        left, found = self.score.copy(), []
+        """List the offsets that stand out most, at least `apart` pixels from each other, as ``(row, col, significance)``."""
+        left, found = significance(self.score, self.share), []
         for _ in range(count):
             i, j = np.unravel_index(int(left.argmax()), left.shape)
             if left[i, j] <= 0:
@@ -62,6 +65,11 @@ class Surface(NamedTuple):
             found.append((int(i) + self.first[0], int(j) + self.first[1], float(left[i, j])))
             left[max(0, i - apart) : i + apart + 1, max(0, j - apart) : j + apart + 1] = 0
         return found
+
+
+def significance(score: FloatArray, share: FloatArray) -> FloatArray:
+    """Weigh a correlation by the root of what overlaps, as chance does: a small part of an image resembles many things."""
+    return np.asarray(score * np.sqrt(np.clip(share, 0, 1)), np.float32)
 
 
 def thumbnail_factor(*shapes: tuple[int, ...], side: int = THUMBNAIL) -> int:
@@ -92,9 +100,10 @@ def correlation_surface(fixed: Channels, moving: Channels, *, min_overlap: float
     """
     kf, km = fixed.known[..., None].astype(np.float32), moving.known[..., None].astype(np.float32)
     overlap, first = cross_correlate(kf, km)
-    enough = overlap >= max(16.0, min_overlap * min(float(kf.sum()), float(km.sum())))
+    smaller = max(1.0, min(float(kf.sum()), float(km.sum())))
+    enough, share = overlap >= max(16.0, min_overlap * smaller), np.asarray(overlap / smaller, np.float32)
     if not enough.any():
-        return Surface(np.zeros(overlap.shape, np.float32), first)
+        return Surface(np.zeros(overlap.shape, np.float32), first, share)
     parts = []
     for channels in (slice(0, 1), slice(1, 3)):
         f, m = (np.moveaxis(c.values[channels] * c.known, 0, -1) for c in (fixed, moving))
@@ -104,7 +113,7 @@ def correlation_surface(fixed: Channels, moving: Channels, *, min_overlap: float
         energy = np.sqrt(np.maximum(ff * mm, 1e-12))
         parts.append(np.where(enough & (energy > 1e-3), cross / np.maximum(energy, 1e-3), 0.0))
     score = np.maximum(np.abs(parts[0]), parts[1])
-    return Surface(np.where(enough, score, 0).astype(np.float32), first)
+    return Surface(np.where(enough, score, 0).astype(np.float32), first, share)
 
 
 def coarse_pose(
@@ -142,25 +151,40 @@ def coarse_pose(
         if max(candidate.score for candidate in found[-2:] or [NOTHING]) > _CLEAR:
             break
     found.sort(key=lambda candidate: -candidate.score)
-    shortlist = [c.matrix for c in found[:_VERIFIED]]
-    shortlist = _distinct([*shortlist, *(scaled(hint, 1 / factor) for hint in hints), np.eye(3)], small_fixed.shape)
+    side = _DISTANT * max(small_fixed.shape)
+    shortlist = _distinct((c.matrix for c in found), small_fixed.shape, apart=side)[:_VERIFIED]
+    shortlist = _distinct([*shortlist, *(scaled(hint, 1 / factor) for hint in hints), np.eye(3)], small_fixed.shape, apart=_SAME)
     blurred = comparable_channels(small_fixed, sigmas=BLURRED)
-    freedom: LinearModel = "rigid" if model == "affine" else model
-    best = NOTHING
+    best = judged = NOTHING
     for start in shortlist:
-        matrix = refine(blurred, small_moving, start, model=freedom, iterations=6, tolerance=_ROUGHLY)
-        matrix = refine(target, small_moving, matrix, model=freedom, iterations=3, tolerance=_ROUGHLY)
-        score = _verified(target, small_moving, matrix)
-        if score > best.score:
-            best = Candidate(matrix, score)
-        if best.score > _CLEAR:
+        pose, free = _tried(target, blurred, small_moving, start, model)
+        if max(pose.score, free.score) > max(best.score, judged.score):
+            best, judged = pose, free
+        if pose.score > _CLEAR:
             break
-    if model != freedom:
-        matrix = refine(blurred, small_moving, best.matrix, model=model, iterations=8, tolerance=_ROUGHLY)
-        score = _verified(target, small_moving, matrix)
-        if score >= best.score:
-            best = Candidate(matrix, score)
-    return Candidate(scaled(best.matrix, factor), best.score)
+    if model == "affine" and best.score > _CLEAR:
+        judged = _freed(target, blurred, small_moving, best.matrix)
+    chosen = judged if model == "affine" and judged.score >= best.score else best
+    return Candidate(scaled(chosen.matrix, factor), chosen.score)
+
+
+def _tried(
+    target: Channels, blurred: Channels, moving: FloatArray, start: Matrix, model: LinearModel
+) -> tuple[Candidate, Candidate]:
+    """Refine one start; where it does not convince, see what an affine transform would make of it.
+
+    Sections that differ in size fit badly wherever they lie; freed, the right pose gains most.
+    """
+    stiff: LinearModel = "rigid" if model == "affine" else model
+    matrix = refine(blurred, moving, start, model=stiff, iterations=6, tolerance=_ROUGHLY)
+    matrix = refine(target, moving, matrix, model=stiff, iterations=3, tolerance=_ROUGHLY)
+    pose = Candidate(matrix, _verified(target, moving, matrix))
+    return pose, NOTHING if pose.score > _CLEAR else _freed(target, blurred, moving, matrix)
+
+
+def _freed(target: Channels, blurred: Channels, moving: FloatArray, matrix: Matrix) -> Candidate:
+    free = refine(blurred, moving, matrix, model="affine", iterations=8, tolerance=_ROUGHLY)
+    return Candidate(free, _verified(target, moving, free))
 
 
 def feature_hints(scores: OffsetScores, stride: float, *, count: int = 3) -> list[Matrix]:
@@ -176,7 +200,8 @@ def feature_hints(scores: OffsetScores, stride: float, *, count: int = 3) -> lis
         How many peaks to hand on.
     """
     enough = scores.overlap >= MIN_OVERLAP * scores.overlap.max()
-    surface = Surface(np.where(enough, np.nan_to_num(scores.mean), 0).astype(np.float32), scores.first)
+    share = np.asarray(scores.overlap / scores.overlap.max(), np.float32)
+    surface = Surface(np.where(enough, np.nan_to_num(scores.mean), 0).astype(np.float32), scores.first, share)
     return [translation_matrix(row * stride, col * stride) for row, col, _ in surface.peaks(count, apart=2)]
 
 
@@ -189,22 +214,23 @@ def _at_angle(target: Channels, moving: FloatArray, angle: float) -> list[Candid
     return [Candidate(turn @ translation_matrix(r, c), s) for r, c, s in surface.peaks(2, apart)]
 
 
-def _distinct(matrices: Iterable[Matrix], shape: tuple[int, ...]) -> list[Matrix]:
-    """Drop starts that lie where an earlier one does."""
+def _distinct(matrices: Iterable[Matrix], shape: tuple[int, ...], *, apart: float) -> list[Matrix]:
+    """Drop starts that lie within `apart` pixels of an earlier one."""
     points, kept = corners((shape[0], shape[1])), list[Matrix]()
     for matrix in matrices:
         at = transform_points(matrix, points)
-        if all(np.abs(transform_points(other, points) - at).max() > _SAME for other in kept):
+        if all(np.abs(transform_points(other, points) - at).max() > apart for other in kept):
             kept.append(matrix)
     return kept
 
 
 def _verified(target: Channels, moving: FloatArray, matrix: Matrix) -> float:
     now = overlay(target, moving, matrix)
-    smaller = min(np.count_nonzero(target.known), np.count_nonzero(np.isfinite(moving)))
-    if np.count_nonzero(now.known) < MIN_OVERLAP * 0.5 * smaller or not _plausible(matrix):
+    smaller = max(1, min(int(np.count_nonzero(target.known)), int(np.count_nonzero(np.isfinite(moving)))))
+    share = int(np.count_nonzero(now.known)) / smaller
+    if share < MIN_OVERLAP * 0.5 or not _plausible(matrix):
         return 0.0
-    return combined_agreement(now.agreement)
+    return float(combined_agreement(now.agreement) * np.sqrt(min(1.0, share)))
 
 
 def _plausible(matrix: Matrix) -> bool:

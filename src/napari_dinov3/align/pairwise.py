@@ -50,7 +50,8 @@ from napari_dinov3.geometry import Matrix, transform_points
 from napari_dinov3.image import Planes, as_planes
 from napari_dinov3.progress import Job, Progress, collect
 
-_NOISELESS = 0.97  # agreement of the sharp channels beyond which noise is not what limits the fit
+_VOUCHING = 0.5  # agreement: freed, outlines of unrelated tissue reach 0.45, sections of one organ 0.6 and more
+_GIVEN_UP = 0.005  # agreement: noise alone costs no more on the way to the most likely place
 _LANDMARK_CONTROLS = 8  # control points along the longer side of a field drawn through landmarks
 
 
@@ -245,21 +246,20 @@ def fit_sections(
     for angles, starts in attempts:
         coarse = coarse_pose(fixed.image, moving.image, model=model, angles=angles, hints=starts)
         fit = _refined(fixed, moving, coarse, model)
+        if vouch and model != "affine" and not fit.match.accepted:
+            fit = _vouched(fixed, moving, fit, model)
         if fit.match.z > best.match.z:
             best = fit
         if best.match.accepted:
             break
-    if vouch and model != "affine" and not best.match.accepted:
-        best = _vouched(fixed, moving, best, model)
     return Fit(scaled(best.matrix, fixed.factor), best.match)
 
 
 def _vouched(fixed: Section, moving: Section, fit: Fit, model: LinearModel) -> Fit:
     """Where a simple model fits too badly to convince, let an affine one say whether the two match at all."""
-    start = fit.matrix if fit.match.z > 0 else np.eye(3)
-    coarse = coarse_pose(fixed.image, moving.image, model="affine", hints=[start])
+    coarse = coarse_pose(fixed.image, moving.image, model="affine", angles=(), hints=[fit.matrix])
     free = _refined(fixed, moving, coarse, "affine")
-    if not free.match.accepted:
+    if not free.match.accepted or free.match.agreement < _VOUCHING:
         return fit
     shape = (fixed.image.shape[0], fixed.image.shape[1])
     return Fit(nearest(free.matrix, model, shape), free.match)
@@ -317,8 +317,10 @@ def _refined(fixed: Section, moving: Section, coarse: Candidate, model: LinearMo
         before, after = (combined_agreement(overlay(target, image, m).agreement) for m in (start, refined))
         if after >= before:
             matrix = scaled(refined, factor)
-    if after < _NOISELESS:
-        matrix = polish(fixed.image, moving.image, matrix, model=model)
+    after = max(before, after)
+    polished = polish(fixed.image, moving.image, matrix, model=model)
+    if combined_agreement(overlay(target, image, polished).agreement) > after - _GIVEN_UP:
+        matrix = polished
     return Fit(matrix, match_quality(fixed.image, moving.image, matrix))
 
 

@@ -188,7 +188,7 @@ def match_steps(
             yield Progress(done - 1, len(wanted), f"Sections {a} and {b}: link {done} of {len(wanted)}")
             if a not in held:
                 held[a] = prepare_section(planes.plane(a), factor=factor, backbone=backbone)
-            fit = fit_sections(held[a], held[b], model=linear, rotation=rotation, hint=_expected(known, a, b))
+            fit = fit_sections(held[a], held[b], model=linear, rotation=rotation, hint=_expected(known, a, b), vouch=True)
             if model == "elastic" and fit.match.accepted:
                 fit = deformed(held[a], held[b], fit)
             known[a, b] = Link(a, b, fit.matrix, fit.match, field=fit.field)
