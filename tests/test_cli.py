@@ -9,6 +9,7 @@ import pytest
 
 import napari_dinov3 as nd
 from napari_dinov3 import cli
+from napari_dinov3.align.files import load_alignment
 from napari_dinov3.backbones.registry import load_backbone
 from napari_dinov3.errors import IllPosedWarning
 from napari_dinov3.recipe import load_recipe
@@ -168,9 +169,15 @@ def test_align_writes_the_stack_and_the_transforms(tmp_path, capsys) -> None:
     sample = nd.synthetic.em(planes=4, size=96, shifts=[[0, 0], [3, -2], [1, 4], [0, 2]], rng=0)
     nd.write(tmp_path / "moved.tif", sample.images)
     words = ["--model", "translation", "--backbone", "none", "--drift", "first", "--transforms", tmp_path / "t.json"]
+    words += ["--alignment", tmp_path / "a.json", "--itk", tmp_path / "itk", "--elastix", tmp_path / "elx", "--exclude", "2"]
     assert run("align", tmp_path / "moved.tif", tmp_path / "aligned.tif", *words) == 0
+    alignment = load_alignment(tmp_path / "a.json")
+    assert alignment.bad == (2,)
+    np.testing.assert_array_equal(alignment.apply(sample.images), np.asarray(nd.read(tmp_path / "aligned.tif")))
+    assert [len(list((tmp_path / name).iterdir())) for name in ("itk", "elx")] == [4, 4]
     rows = json.loads((tmp_path / "t.json").read_text())
-    np.testing.assert_allclose([(row["m02"], row["m12"]) for row in rows], sample.shifts, atol=0.3)
+    found = [(row["m02"], row["m12"]) for row in rows if not row["bad"]]
+    np.testing.assert_allclose(found, sample.shifts[[0, 1, 3]], atol=0.3)
     assert nd.read(tmp_path / "aligned.tif").shape == (4, 96, 96)
 
 
@@ -178,6 +185,8 @@ def test_align_takes_the_options_of_a_network(tmp_path, monkeypatch, capsys) -> 
     sample = nd.synthetic.em(planes=2, size=64, shifts=[[0, 0], [1, 0]], rng=0)
     nd.write(tmp_path / "moved.tif", sample.images)
     ends = tmp_path / "moved.tif", tmp_path / "out.tif"
+    assert run("align", *ends, "--exclude", "x") == 2
+    assert capsys.readouterr().err.startswith("--exclude x")
     assert run("align", *ends, "--backbone", "filter-bank", "--device", "cpu") == 2
     assert "device='cpu' for backbone 'filter-bank'" in capsys.readouterr().err
     asked, filter_bank = {}, load_backbone("filter-bank")

@@ -17,6 +17,7 @@ from napari_dinov3.commands.arguments import (
 )
 from napari_dinov3.commands.network_options import add_running, running_options
 from napari_dinov3.commands.terminal import say
+from napari_dinov3.errors import InputError
 from napari_dinov3.wording import counted
 
 
@@ -40,8 +41,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="common frame: where all planes move least, that of the first, with slow movement left in, or once more to the "
         "median of the neighbours or to the mean of all (time series)",
     )
+    for name, what in (
+        ("anchors", "that stay where they are"),
+        ("exclude", "to leave out"),
+        ("include", "to place by best match"),
+    ):
+        parser.add_argument(f"--{name}", metavar="N[,N...]", help=f"planes {what}, counted from 0")
     add_running(parser)
     parser.add_argument("--transforms", metavar="FILE", help="also write the transforms as a table (.csv or .json)")
+    parser.add_argument("--alignment", metavar="FILE", help="also write the whole alignment (.json), which the Align panel loads")
+    parser.add_argument("--itk", metavar="FOLDER", help="also write an ITK .tfm file a plane")
+    parser.add_argument("--elastix", metavar="FOLDER", help="also write elastix TransformParameters of every plane")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -49,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
     from napari_dinov3.io import write
     from napari_dinov3.recipe import AlignConfig, ApplyConfig, Recipe, Step, WriteConfig
 
-    check_out(options.out, options.transforms, overwrite=options.overwrite)
+    check_out(options.out, options.transforms, options.alignment, options.itk, options.elastix, overwrite=options.overwrite)
     backbone = None if options.backbone == "none" else options.backbone
     region = region_of(options)
     config = AlignConfig(
@@ -59,6 +69,9 @@ def run(options: argparse.Namespace) -> int:
         channel=options.channel,
         level=options.level,
         region=region,
+        anchors=_planes("--anchors", options.anchors) or None,
+        exclude=_planes("--exclude", options.exclude),
+        include=_planes("--include", options.include),
         **running_options(options),
     )
     # found on a coarse level, the moves are those of the finest too; of a region, the level it was found on is written
@@ -84,6 +97,7 @@ def run(options: argparse.Namespace) -> int:
     ]
     if options.transforms:
         write(options.transforms, rows, overwrite=options.overwrite)
+    _write_files(alignment, config, options)
     bad = ", ".join(map(str, alignment.bad))
     if len(alignment.bad) == len(rows):
         say(f"No plane matches another, so none of the {len(rows)} was moved")
@@ -92,3 +106,24 @@ def run(options: argparse.Namespace) -> int:
         say(f"{counted(len(rows), 'plane')} aligned; {matching}")
     say(f"Wrote {options.out}")
     return 0
+
+
+def _write_files(alignment: Any, config: Any, options: argparse.Namespace) -> None:
+    """Write the alignment in the formats that were asked for."""
+    from napari_dinov3.align.files import export_transforms, save_alignment
+
+    if options.alignment:
+        save_alignment(options.alignment, alignment, provenance={"stack": options.path, "settings": config.options()})
+    for tool in ("itk", "elastix"):
+        folder = getattr(options, tool)
+        if folder:
+            export_transforms(folder, alignment, tool="itk" if tool == "itk" else "elastix")
+
+
+def _planes(option: str, text: str | None) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(",")) if text else ()
+    except ValueError:
+        raise InputError(
+            f"{option} {text}", "numbers of planes with commas between them, counted from 0", f"Write for example {option} 3,17"
+        ) from None
