@@ -107,7 +107,7 @@ def test_a_truncated_file_is_called_damaged(layout, spec, module, tmp_path):
     path = write(module, spec, layout, tmp_path)
     file = path if path.is_file() else path / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-1000])
-    with pytest.raises(FileFormatError, match=r"cannot be read|damaged or truncated"):
+    with pytest.raises(FileFormatError, match=r"it is truncated or damaged \(its index|is damaged or truncated"):
         read_checkpoint(path, spec)
 
 
@@ -117,9 +117,18 @@ def test_a_pickle_with_code_in_it_is_not_run(spec, tmp_path):
             return (open, (str(tmp_path / "written by the pickle"), "w"))
 
     (tmp_path / "weights.pth").write_bytes(pickle.dumps({"cls_token": Harmful()}))
-    with pytest.raises(FileFormatError, match="cannot be read as PyTorch weights"):
+    with pytest.raises(FileFormatError, match="cannot be read as PyTorch weights: it is damaged, or holds other") as told:
         read_checkpoint(tmp_path / "weights.pth", spec)
+    assert "weights_only" not in str(told.value)  # no advice to run it
     assert not (tmp_path / "written by the pickle").exists()
+
+
+@pytest.mark.parametrize("size", [0, 1, 5000])
+def test_noise_is_called_damaged(size, spec, tmp_path):
+    noise = torch.randint(0, 256, (size,), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    (tmp_path / "weights.pth").write_bytes(bytes(noise.tolist()))
+    with pytest.raises(FileFormatError, match="cannot be read as PyTorch weights: it is damaged"):
+        read_checkpoint(tmp_path / "weights.pth", spec)
 
 
 def test_a_meta_file_name_holds_its_hash(spec, module, tmp_path):

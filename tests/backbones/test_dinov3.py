@@ -17,6 +17,8 @@ from napari_dinov3.backbones import dinov3
 from napari_dinov3.backbones.options import BackboneOptions, options_of
 from napari_dinov3.backbones.registry import backbone_facts, choose_backbone, load_backbone
 from napari_dinov3.errors import FileFormatError, InputError
+from napari_dinov3.progress import collect
+from napari_dinov3.recipe import AlignConfig
 
 VIT, CONVNEXT = "dinov3-vits16", "dinov3-convnext-tiny"
 
@@ -306,3 +308,12 @@ def test_alignment_takes_weights_by_path(weights, monkeypatch):
     assert nd.align_pair(*images, **how).backbone == VIT
     with pytest.raises(InputError, match="a DINOv3 network, which alone has these options"):
         nd.align_stack(images, backbone="filter-bank", weights=weights[VIT])
+
+
+def test_the_align_panel_aligns_by_the_weights_that_are_chosen(weights, monkeypatch):
+    stack = pytest.importorskip("napari_dinov3._napari.align.stack", reason="napari is not installed")
+    monkeypatch.setenv("NAPARI_DINOV3_CACHE", str(weights[VIT] / "elsewhere"))
+    planes = nd.as_planes(nd.synthetic.em(planes=2, size=128, rng=0).images, axes="zyx")
+    chosen = {"weights": str(weights[VIT]), "device": "cpu", "precision": "float32"}
+    alignment, aligned = collect(stack.align_steps(planes, AlignConfig(model="translation", backbone=VIT, **chosen)))
+    assert alignment.transforms.shape == (2, 3, 3) and aligned.shape == (2, 128, 128)

@@ -89,8 +89,12 @@ def test_the_third_stage_of_a_convnext_has_stride_16(tmp_path):
     assert last.shape == (2, 2, 3, spec.widths[3])
 
 
-def test_bfloat16_stays_close_to_float32(tmp_path):
-    spec = spec_of("dinov3-vits16")
+@pytest.mark.parametrize(
+    "spec",
+    [spec_of("dinov3-vits16"), *(small(f"dinov3-{name}") for name in ("vits16plus", "vit7b16", "convnext-tiny"))],
+    ids=lambda spec: spec.name,
+)
+def test_bfloat16_stays_close_to_float32(spec, tmp_path):
     checkpoint = read_checkpoint(write(random_module(spec), spec, "meta", tmp_path), spec)
     pixels = _pixels(96, 96)
     exact = build_network(spec, checkpoint, device="cpu", precision="float32").run(pixels)[1]

@@ -294,7 +294,7 @@ def _read_file(file: Path) -> dict[str, Tensor]:
         if isinstance(error, MemoryError | PermissionError):
             raise
         raise FileFormatError(
-            f"{file} cannot be read as PyTorch weights ({_first_line(error)})",
+            f"{file} cannot be read as PyTorch weights: {_why_unreadable(file)}",
             "an undamaged state dict of tensors alone",
             _DOWNLOAD_AGAIN,
         ) from error
@@ -308,6 +308,17 @@ def _read_file(file: Path) -> dict[str, Tensor]:
             "Save the network's state_dict(), or choose another file",
         )
     return loaded
+
+
+def _why_unreadable(file: Path) -> str:
+    """Say in a few words what is wrong; torch's own answer advises to run the code that may be in the file."""
+    import zipfile
+
+    with file.open("rb") as stream:
+        begins_as_zip = stream.read(2) == b"PK"
+    if begins_as_zip and not zipfile.is_zipfile(file):
+        return f"it is truncated or damaged (its index, at the end of {file.stat().st_size / 1e6:,.1f} MB, is not there)"
+    return "it is damaged, or holds other things than tensors, which are not loaded because they may run code"
 
 
 def _torch_load(file: Path) -> Any:

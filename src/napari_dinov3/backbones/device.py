@@ -53,6 +53,9 @@ def choose_device(device: str = "auto") -> str:
     InputError
         If the device is unknown or not there.
     """
+    from napari_dinov3.backbones.triton_guard import keep_triton_out
+
+    keep_triton_out()  # every use of torch begins with this function; its optimisers load Triton too
     import torch
 
     present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
