@@ -106,7 +106,10 @@ def run(options: argparse.Namespace) -> int:
         write(options.boxes, rows or {name: [] for name in ("plane", *names)}, overwrite=options.overwrite)
     cut = result.cut
     what = counted(result.count, "object") if config.output == "objects" else counted(len(rows), "piece")
-    say(f"{what} in {counted(len(cut), 'plane')}; the cut is well posed in {int(cut.well_posed.sum())} of them")
+    say(f"{what} in {counted(len(cut), 'plane')}; the cut is clear in {int(cut.clear.sum())} of them")
+    unclear = int((cut.well_posed & ~cut.clear).sum())
+    if unclear:
+        say(f"In {counted(unclear, 'plane')} nothing stands out: the patches are spread as in noise of the same texture")
     guessed = config.output == "cut" and result.options.side == "border" and int((result.well_posed & ~result.surrounded).sum())
     if guessed:
         where = f"In {counted(guessed, 'plane')}"

@@ -157,8 +157,8 @@ def _discover_steps(done: DemoResult) -> Job[None]:
     if truth is not None:
         done.measures.append(Measure("TokenCut", "IoU with the known mask, without labels", iou(masks, truth), seconds))
     else:
-        share = float(cut.well_posed.mean())
-        done.measures.append(Measure("TokenCut", "part of planes where the cut is well posed", share, seconds))
+        share = float(cut.clear.mean())
+        done.measures.append(Measure("TokenCut", "part of planes where the cut is clear", share, seconds))
     fullest = int(masks.sum(axis=(1, 2)).argmax()) if masks.any() else len(masks) // 2
     done.point = _point_inside(masks if masks.any() else None, cut, fullest)
     plane, row, col = done.point

@@ -17,6 +17,11 @@ from napari_dinov3.features.feature_map import FeatureMap
 Scaling = Literal["auto", "none", "standardize"]
 Stack = Literal["planes", "matched", "joint"]
 
+LEAST_DISTANCE = 0.1
+"""At some place along the axis, a tenth of the patches are not where a normal distribution has them."""
+LEAST_RATIO = 1.5
+"""To the surrogate that goes farthest."""
+
 
 @dataclass(frozen=True, slots=True)
 class CutOptions:
@@ -119,6 +124,11 @@ class NormalisedCut:
         Where the patches lie, as in :class:`~napari_dinov3.features.feature_map.FeatureMap`.
     options : CutOptions
         How it was solved.
+    distance, chance : (planes,) float64
+        How far the patches are from one structureless cloud, and how far noise of the same texture comes by chance; see
+        :mod:`napari_dinov3.discover.clarity`. NaN where tau was given: the question is asked with ``tau="auto"``.
+    clear : (planes,) bool
+        Whether the cut is well posed and, with ``tau="auto"``, something stands out. What is cut in noise is not clear.
     """
 
     eigenvectors: FloatArray = field(repr=False)
@@ -131,6 +141,9 @@ class NormalisedCut:
     first_centre: float
     image_shape: tuple[int, int]
     options: CutOptions
+    distance: npt.NDArray[np.float64] = field(repr=False)
+    chance: npt.NDArray[np.float64] = field(repr=False)
+    clear: npt.NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.eigenvectors)
@@ -138,6 +151,22 @@ class NormalisedCut:
 
 def _is_number(value: object, low: float, high: float) -> bool:
     return isinstance(value, int | float | np.number) and not isinstance(value, bool) and low <= float(value) <= high
+
+
+class Clarity(NamedTuple):
+    """How far the patches of a plane are from one cloud, and how far chance takes noise of the same texture.
+
+    Both are Kolmogorov distances from the normal distribution, 0..1, of the patches along the axis of the cut; 0 where there is
+    no cut. NaN where the question was not asked.
+    """
+
+    distance: float
+    chance: float
+
+    @property
+    def clear(self) -> bool:
+        """Whether something stands out; also where it was not asked."""
+        return math.isnan(self.distance) or self.distance >= max(LEAST_DISTANCE, LEAST_RATIO * self.chance)
 
 
 class PlaneCut(NamedTuple):
@@ -149,6 +178,7 @@ class PlaneCut(NamedTuple):
     tau: float
     density: float
     valid: npt.NDArray[np.bool_]
+    clarity: Clarity
 
 
 class SolvedPlanes:
@@ -194,4 +224,7 @@ def assemble(features: FeatureMap, options: CutOptions, planes: dict[int, PlaneC
         features.first_centre,
         features.image_shape,
         options,
+        np.array([plane.clarity.distance for plane in ordered], np.float64),
+        np.array([plane.clarity.chance for plane in ordered], np.float64),
+        np.array([plane.well_posed and plane.clarity.clear for plane in ordered], bool),
     )

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_dinov3.discover.affinity import FloatArray, link_matrix, normalise_rows
+from napari_dinov3.discover.clarity import clarity
 from napari_dinov3.discover.cut import CutOptions, PlaneCut, SolvedPlanes
 from napari_dinov3.discover.ncut import Eigenpairs, guess_from, smallest_eigenpairs_steps
 from napari_dinov3.discover.solve_patches import extend_steps, row_blocks, scaling_of, solve_patches_steps, solved_patches
@@ -77,7 +78,8 @@ def solve_joint_steps(features: FeatureMap, options: CutOptions, solved: SolvedP
             else:
                 vectors = _extended_in_window(found, index, unit, options)
         divided = found.pairs.well_posed and index not in found.undivided
-        solved.planes[index] = PlaneCut(vectors, found.pairs.values, divided, found.tau, found.density, valid)
+        judged = clarity(plane, valid, found.tau, options)
+        solved.planes[index] = PlaneCut(vectors, found.pairs.values, divided, found.tau, found.density, valid, judged)
     yield Progress(total, total, f"{counted(count, 'plane')} solved together")
 
 

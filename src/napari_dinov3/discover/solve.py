@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from napari_dinov3.discover.affinity import FloatArray
+from napari_dinov3.discover.clarity import clarity
 from napari_dinov3.discover.cut import CutOptions, NormalisedCut, PlaneCut, SolvedPlanes, assemble
 from napari_dinov3.discover.joint import solve_joint_steps
 from napari_dinov3.discover.solve_patches import scaling_of, solve_plane_steps
@@ -54,7 +55,8 @@ def _solve_planes_steps(features: FeatureMap, options: CutOptions, solved: Solve
             valid = np.isfinite(plane).all(axis=2)
             job = solve_plane_steps(plane, valid, features.stride, options)
             pairs, tau, density = yield from part_of(job, start=1000 * index, span=1000, total=1000 * count)
-            solved.planes[index] = PlaneCut(pairs.vectors, pairs.values, pairs.well_posed, tau, density, valid)
+            judged = clarity(plane, valid, tau, options)
+            solved.planes[index] = PlaneCut(pairs.vectors, pairs.values, pairs.well_posed, tau, density, valid, judged)
         yield Progress(1000 * (index + 1), 1000 * count, f"plane {index + 1} of {count} solved")
 
 

@@ -12,7 +12,6 @@ arXiv:2202.11539.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
@@ -21,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_dinov3.discover.affinity import FloatArray
+from napari_dinov3.discover.clarity import warn_if_ill_posed
 from napari_dinov3.discover.cut import CutOptions, NormalisedCut, SolvedPlanes
 from napari_dinov3.discover.mask_scribbles import mask_to_scribbles
 from napari_dinov3.discover.masks import (
@@ -35,7 +35,7 @@ from napari_dinov3.discover.masks import (
 )
 from napari_dinov3.discover.refine import RADIUS, refine_mask
 from napari_dinov3.discover.solve import solve_steps
-from napari_dinov3.errors import IllPosedWarning, InputError
+from napari_dinov3.errors import InputError
 from napari_dinov3.features.feature_map import FeatureMap
 from napari_dinov3.features.upsample import upsample_nearest
 from napari_dinov3.image import Planes, as_planes
@@ -98,6 +98,11 @@ class TokenCut:
     def well_posed(self) -> BoolArray:
         """(planes,): whether the data decide the cut; where not, the mask is arbitrary."""
         return self.cut.well_posed
+
+    @property
+    def clear(self) -> BoolArray:
+        """(planes,): whether the cut is well posed and something stands out; noise, however well posed, is not clear."""
+        return self.cut.clear
 
     @property
     def surrounded(self) -> BoolArray:
@@ -232,7 +237,7 @@ def tokencut_steps(
         features = FeatureMap.from_array(features)
     planes = _planes_for(image, mask_options, features.image_shape, len(features))
     cut = yield from solve_steps(features, cut_options, resume=resume)
-    _warn_if_ill_posed(cut)
+    warn_if_ill_posed(cut)
     return make_masks(cut, mask_options, image=planes)
 
 
@@ -373,27 +378,3 @@ def _check_names(options: dict[str, Any], known: frozenset[str]) -> None:
     unknown = sorted(set(options) - known)
     if unknown:
         raise InputError(f"Unknown option {', '.join(unknown)}", f"one of {', '.join(sorted(known))}", "Check the spelling")
-
-
-def _warn_if_ill_posed(cut: NormalisedCut) -> None:
-    arbitrary = np.flatnonzero(~cut.well_posed)
-    if not len(arbitrary):
-        return
-    plane = arbitrary[0]
-    if not cut.valid[plane].any():
-        why = "no patch has a finite feature"
-    elif cut.density[plane] in (0, 1) and cut.options.tau == "auto":
-        why = "its patches do not differ, or no two are alike, whatever tau is"
-    elif cut.density[plane] == 0:
-        why = "no two patches are linked: lower tau"
-    elif cut.density[plane] == 1:
-        why = "all patches are linked: raise tau, or the plane is uniform"
-    else:
-        first, second = [*cut.eigenvalues[plane], np.nan][:2]
-        why = f"its second and third eigenvalue nearly coincide ({first:.4g}, {second:.4g}): try another tau"
-    what = "nothing is marked there" if not cut.eigenvectors[arbitrary].any() else "its mask is arbitrary"
-    warnings.warn(
-        f"The cut is ill posed on {len(arbitrary)} of {len(cut)} planes, so {what}. Plane {plane}: {why}.",
-        IllPosedWarning,
-        stacklevel=3,
-    )

@@ -77,6 +77,15 @@ def masks_line(placement: Placement) -> str:
     )
 
 
+def unclear_text(cut: TokenCut) -> str:
+    """Say where nothing stands out, although the cut is well posed; empty where there is nothing to say."""
+    count = int((cut.well_posed & ~cut.clear).sum())
+    if not count:
+        return ""
+    where = "" if len(cut) == 1 else f" in {counted(count, 'plane')}"
+    return f"Nothing stands out{where}: the patches are spread as in noise of the same texture."
+
+
 def side_text(cut: TokenCut) -> str:
     """Say where the border did not tell which side is the object; empty where there is nothing to say."""
     guessed = int((cut.well_posed & ~cut.surrounded).sum()) if cut.options.side == "border" else 0

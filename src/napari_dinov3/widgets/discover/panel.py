@@ -194,6 +194,7 @@ class DiscoverPanel(ImagePanel):
             features=found.features.provenance,
             tau=cut.tau,
             well_posed=cut.well_posed,
+            clear=cut.clear,
             boxes=cut.boxes if len(cut) <= 200 else (),
         )
 
@@ -227,11 +228,11 @@ class DiscoverPanel(ImagePanel):
 
         data = placement.arrange(results.storable(masks, "labels"))
         layer = self.owned.show(data, belongs_to=found.request.place, metadata=metadata, add=add)
-        decided = int(found.cut.well_posed.sum())
+        decided = int(found.cut.clear.sum())
         share = found.cut.grid_masks.mean()
         planes = counted(len(found.cut), "plane")
         clear = f"{layer.name!r} covers {share:.0%} of the image; the cut is clear in {decided} of {planes}."
-        return " ".join(filter(None, (clear, discovery.side_text(found.cut))))
+        return " ".join(filter(None, (clear, discovery.unclear_text(found.cut), discovery.side_text(found.cut))))
 
     def _show_remask(self, result: tuple[TokenCut, Any]) -> str:
         found, (cut, masks) = self.found, result
