@@ -181,6 +181,15 @@ def test_align_writes_the_stack_and_the_transforms(tmp_path, capsys) -> None:
     assert nd.read(tmp_path / "aligned.tif").shape == (4, 96, 96)
 
 
+def test_align_takes_a_preset_and_what_is_given_beside_it(tmp_path) -> None:
+    nd.write(tmp_path / "movie.tif", nd.synthetic.calcium(planes=3, size=64, rng=0, drift=2).images)
+    ends = (tmp_path / "movie.tif", tmp_path / "aligned.tif", "--overwrite", "--alignment", tmp_path / "a.json")
+    assert run("align", *ends, "--preset", "movie") == 0
+    assert load_alignment(tmp_path / "a.json").model == "translation"
+    assert run("align", *ends, "--preset", "movie", "--model", "rigid") == 0
+    assert load_alignment(tmp_path / "a.json").model == "rigid"
+
+
 def test_align_takes_the_options_of_a_network(tmp_path, monkeypatch, capsys) -> None:
     sample = nd.synthetic.em(planes=2, size=64, shifts=[[0, 0], [1, 0]], rng=0)
     nd.write(tmp_path / "moved.tif", sample.images)

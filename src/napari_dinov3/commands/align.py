@@ -28,18 +28,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_channel(parser)
     add_region(parser)
     parser.add_argument(
-        "--model",
-        default="rigid",
-        choices=("translation", "rigid", "similarity", "affine", "elastic"),
-        help="what a plane may do",
+        "--preset",
+        choices=("serial", "histology", "movie"),
+        help="model, backbone and drift for serial sections, stained sections, or calcium imaging; each can still be given",
     )
-    parser.add_argument("--backbone", default="auto", help="whose features propose poses; none for pixels alone")
+    parser.add_argument(
+        "--model",
+        choices=("translation", "rigid", "similarity", "affine", "elastic"),
+        help="what a plane may do (rigid)",
+    )
+    parser.add_argument("--backbone", help="whose features propose poses (auto); none for pixels alone")
     parser.add_argument(
         "--drift",
-        default="minimum",
         choices=("minimum", "first", "trend", "median", "mean"),
-        help="common frame: where all planes move least, that of the first, with slow movement left in, or once more to the "
-        "median of the neighbours or to the mean of all (time series)",
+        help="common frame: where all planes move least (minimum), that of the first, with slow movement left in, or once "
+        "more to the median of the neighbours or to the mean of all (time series)",
     )
     for name, what in (
         ("anchors", "that stay where they are"),
@@ -60,12 +63,9 @@ def run(options: argparse.Namespace) -> int:
     from napari_dinov3.recipe import AlignConfig, ApplyConfig, Recipe, Step, WriteConfig
 
     check_out(options.out, options.transforms, options.alignment, options.itk, options.elastix, overwrite=options.overwrite)
-    backbone = None if options.backbone == "none" else options.backbone
     region = region_of(options)
     config = AlignConfig(
-        model=options.model,
-        backbone=backbone,
-        drift=options.drift,
+        **_method(options),
         channel=options.channel,
         level=options.level,
         region=region,
@@ -106,6 +106,16 @@ def run(options: argparse.Namespace) -> int:
         say(f"{counted(len(rows), 'plane')} aligned; {matching}")
     say(f"Wrote {options.out}")
     return 0
+
+
+def _method(options: argparse.Namespace) -> dict[str, Any]:
+    """Take what was given, then what the preset says; what neither says is left to the defaults."""
+    from napari_dinov3.align.presets import preset
+
+    given = {name: value for name in ("model", "backbone", "drift") if (value := getattr(options, name)) is not None}
+    if given.get("backbone") == "none":
+        given["backbone"] = None
+    return {**(preset(options.preset) if options.preset else {}), **given}
 
 
 def _write_files(alignment: Any, config: Any, options: argparse.Namespace) -> None:

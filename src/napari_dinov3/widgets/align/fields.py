@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from napari_dinov3.align.presets import PRESETS as _PRESETS
+from napari_dinov3.align.presets import preset
 from napari_dinov3.widgets.form import Choice
 
 MODES = (("stack", "planes of a stack"), ("pair", "a pair of layers"))
@@ -24,9 +26,7 @@ STARTS = (
     ("only", "landmarks alone"),
 )
 PRESETS: dict[str, dict[str, Any]] = {
-    "serial": {"model": "affine", "backbone": FEATURES, "drift": "trend"},
-    "histology": {"model": "rigid", "backbone": FEATURES, "drift": "minimum"},
-    "movie": {"model": "translation", "backbone": None, "drift": "mean"},
+    name: preset(name) | ({} if preset(name)["backbone"] is None else {"backbone": FEATURES}) for name in _PRESETS
 }
 MODE = Choice("mode", "Align", "The planes of one layer to each other, or one layer to another.", "stack", MODES)
 MODEL = Choice(
