@@ -335,3 +335,31 @@ def test_columns_join_features_that_count_rows_as_labels(cells: Any) -> None:
     assert layer.features.set_index("index").loc[1, "mine"] == 10
     assert "pixels" in layer.features
     assert work_of(session_of(cells), layer).examples == {}
+
+
+def test_headings_of_the_table_are_read_whole_with_their_units_and_widths_a_user_set_stay(qtbot: Any) -> None:
+    view = ObjectTableView()
+    qtbot.addWidget(view)
+    columns = {"label": np.array([1, 2]), "area (um^2)": np.array([3.25, 4.5]), "minor_axis (um)": np.array([1.0, 2.0])}
+    view.setValue(columns)
+    view.resize(280, 170)
+    heads = view.horizontalHeader()
+    for column, name in enumerate(columns):
+        text = view.model_.headerData(column, Qt.Orientation.Horizontal)
+        assert text == name.replace("_", " ")
+        assert view.columnWidth(column) >= heads.fontMetrics().horizontalAdvance(text)
+    view.setColumnWidth(1, 150)
+    view.setValue(columns)
+    assert view.columnWidth(1) == 150
+    view.setValue({"label": np.array([1]), "class": np.array([2])})
+    assert view.columnWidth(1) < 150
+
+
+def test_a_table_that_was_just_measured_can_be_saved(panel_of: Open, finish: Finish, cells: Any) -> None:
+    panel = panel_of(ObjectsPanel)
+    panel.objects.setValue("classes")
+    assert not panel.export_button.isEnabled()
+    panel.measure()
+    assert "measured" in finish(panel)
+    assert panel.export_button.isEnabled()
+    assert panel.table.model_.label_of(0) == min(panel.work.table.labels)  # in their order at first

@@ -262,6 +262,7 @@ class ObjectsPanel(ImagePanel):
         if len(table):
             objects.write_columns(layer, objects.full_table(work), work.written)
         self._show_table()
+        self.refresh()  # the table can be saved now
         return f"{counted(len(table), 'object')} measured; the measures are also in the features of {layer.name!r}."
 
     def _show_classes(self, layer: Any, source: Source, answer: Answer) -> str:

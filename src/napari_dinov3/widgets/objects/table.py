@@ -11,7 +11,10 @@ from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
 from napari_dinov3._napari.objects.tasks import row_order
 
 TABLE_HEIGHT = 170
-COLUMN_WIDTH = 78
+NARROWEST, WIDEST = 48, 190
+"""Pixels of a column, whose heading is read whole; the table scrolls sideways."""
+_MEASURED = 40
+"""Rows that are measured for the width of a column."""
 
 
 class ObjectTableModel(QAbstractTableModel):
@@ -81,14 +84,19 @@ class ObjectTableView(QTableView):
         self.setToolTip("One row an object; click a heading to sort, a row to see the object.")
         self.setTabKeyNavigation(False)
         self.setWordWrap(False)
+        self.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
+        self._headings: tuple[str, ...] = ()
         rows, heads = self.verticalHeader(), self.horizontalHeader()
         if rows is not None and heads is not None:
             rows.setVisible(False)
             rows.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)  # Qt would measure every one of 100,000 rows
             rows.setDefaultSectionSize(rows.minimumSectionSize())
-            heads.setDefaultSectionSize(COLUMN_WIDTH)
+            heads.setMinimumSectionSize(NARROWEST)
+            heads.setResizeContentsPrecision(_MEASURED)
+            heads.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
             heads.setSectionsClickable(True)
             heads.setSortIndicatorShown(True)
+            heads.setSortIndicator(0, Qt.SortOrder.AscendingOrder)
             heads.sortIndicatorChanged.connect(self.model_.sort)
         chosen = self.selectionModel()
         if chosen is not None:
@@ -103,6 +111,11 @@ class ObjectTableView(QTableView):
         with QSignalBlocker(chosen):
             self.model_.set_columns(columns)
             self.model_.sort(heads.sortIndicatorSection(), heads.sortIndicatorOrder())
+        if self._headings != tuple(columns):  # widths a user has set stay with the same columns
+            self._headings = tuple(columns)
+            self.resizeColumnsToContents()
+            for column in range(len(columns)):
+                self.setColumnWidth(column, min(WIDEST, self.columnWidth(column)))
 
     def value(self) -> int | None:
         """Give the number of the object in the chosen row."""
