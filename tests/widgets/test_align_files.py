@@ -96,7 +96,7 @@ def test_the_aligned_stack_is_saved_with_its_place(
     panel_of: Open, finish: Finish, model: Any, tmp_path: Path, what: str, lazy: bool
 ) -> None:
     if what == ".ome.zarr":
-        pytest.importorskip("zarr")
+        pytest.importorskip("ome_zarr")
     model.layers.clear()
     images = wavy(size=80)
     model.add_image(dask.array.from_array(images, chunks=(1, 80, 80)) if lazy else images, name="stack", **PLACE)
