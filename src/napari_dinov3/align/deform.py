@@ -142,8 +142,8 @@ def fit_coefficients(
     basis = basis_at(points, control, spacing)
     normal = basis.T @ basis.multiply(weights[:, None]).tocsr()
     total = normal + _penalty(control, stiffness * float(normal.diagonal().mean()))
-    solved = splu(total.tocsc()).solve(np.ascontiguousarray(basis.T @ (weights[:, None] * moves)))
-    return np.asarray(solved.T.reshape(2, *control))
+    found = splu(total.tocsc()).solve(np.ascontiguousarray(basis.T @ (weights[:, None] * moves)))
+    return np.asarray(found.T.reshape(2, *control))
 
 
 def _improved(fixed: FloatArray, moving: FloatArray, matrix: Matrix, field: SplineField, factor: int) -> SplineField:

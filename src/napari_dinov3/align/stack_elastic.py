@@ -1,10 +1,10 @@
 """The elastic solve of a stack: one smooth displacement a section, from the elastic links between sections.
 
-A link says where every point of section a lies in section b, ``L q + v(q)``. With the linear poses ``M`` known, what it still
-asks for in the common frame is ``M_b^-1 (L M_a p + v(M_a p) - M_b p)``; to first order that is the difference ``w_b - w_a`` of
-the two sections' displacements. Written in spline coefficients, all displacements are one weighted graph Laplacian solve, and
-can be solved again after an edit without matching again. Weak springs to zero keep slow bending, which links hardly see, from
-growing along the stack.
+A link says where every point of section a lies in section b, ``L q + v(q)``. With the linear poses ``M`` known and displacements
+``w`` of the common frame, a point ``p`` lies at ``q = M_a (p + w_a(p))`` in section a, and the link asks for
+``w_b - w_a = M_b^-1 (L q + v(q)) - p - w_a(p)``. Written in spline coefficients, all displacements are one weighted graph
+Laplacian solve, repeated since ``q`` depends on them; an edit needs no new matching. Weak springs to zero keep slow bending,
+which links hardly see, from growing along the stack.
 
 References
 ----------
@@ -14,18 +14,20 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from napari_dinov3.align.deform import FINEST_SPACING, MOST_CONTROLS, SMALLEST_JACOBIAN, fit_coefficients
-from napari_dinov3.align.elastic import SplineField, control_shape
+from napari_dinov3.align.deform import FINEST_SPACING, MOST_CONTROLS, SMALLEST_JACOBIAN
+from napari_dinov3.align.elastic import Points, SplineField, basis_at, bending_matrix, control_shape
 from napari_dinov3.align.links import Link
 from napari_dinov3.align.transforms import point_grid
 from napari_dinov3.geometry import Matrix, transform_points
 
 SPRING = 1e-3  # of a section's mean link weight
+_LINEARISATIONS = 3  # the first leaves displacement times its own slope, tenths of a pixel
+_SMOOTHING = 1e-4  # of the mean weight of a control point: only for those that no point touches
 _ROBUST_STEPS = 4
 _MOST_HALVINGS = 6
 
@@ -57,8 +59,13 @@ def solve_fields(
         return (None,) * count
     spacing = max(FINEST_SPACING, max(shape) / MOST_CONTROLS)
     control = control_shape(shape, spacing)
-    wanted = np.stack([_wanted(link, transforms, shape, spacing, control) for link in inner])
-    moves = _solved(inner, wanted.reshape(len(inner), -1), count).reshape(count, 2, *control)
+    points = point_grid(shape, spacing / 3)
+    as_coefficients = _spline_fit(points, control, spacing)
+    moves = np.zeros((count, 2, *control))
+    for _ in range(_LINEARISATIONS):
+        asked = (_asked(link, transforms, SplineField(moves[link.first], spacing), points) for link in inner)
+        wanted = np.stack([as_coefficients(each) for each in asked])
+        moves = _solved(inner, wanted, count).reshape(count, 2, *control)
     used = np.flatnonzero(good)
     flat = moves.reshape(count, -1)
     for z in np.flatnonzero(~good):
@@ -66,17 +73,31 @@ def solve_fields(
     return tuple(_as_field(moves[z], transforms[z], spacing, shape) for z in range(count))
 
 
-def _wanted(
-    link: Link, transforms: npt.NDArray[np.float64], shape: tuple[int, int], spacing: float, control: tuple[int, int]
-) -> npt.NDArray[np.float64]:
-    """Express what a link asks for as spline coefficients in the common frame."""
-    points = point_grid(shape, spacing / 3)
-    there = transform_points(transforms[link.first], points)
-    moved = transform_points(link.matrix, there)
+def _asked(link: Link, transforms: npt.NDArray[np.float64], displaced: SplineField, points: Points) -> Points:
+    """Say by how much more the second section must be displaced than the first, at points of the common frame."""
+    moved = points + displaced.at(points)
+    there = transform_points(transforms[link.first], moved)
+    found = transform_points(link.matrix, there)
     if link.field is not None:
-        moved = moved + link.field.at(there)
-    asked = transform_points(np.linalg.inv(transforms[link.second]), moved) - points
-    return fit_coefficients(points, asked, np.ones(len(points)), control, spacing, stiffness=1e-4)
+        found = found + link.field.at(there)
+    return transform_points(np.asarray(np.linalg.inv(transforms[link.second])), found) - moved
+
+
+def _spline_fit(points: Points, control: tuple[int, int], spacing: float) -> Callable[[Points], npt.NDArray[np.float64]]:
+    """Prepare to turn displacements of the points into coefficients, ``(2 R C,)``: one factorisation serves all links."""
+    from scipy import sparse
+    from scipy.sparse.linalg import splu
+
+    basis = basis_at(points, control, spacing)
+    normal = basis.T @ basis
+    weight = _SMOOTHING * float(normal.diagonal().mean())
+    penalty = weight * bending_matrix(control) + 1e-6 * weight * sparse.identity(control[0] * control[1])
+    factors = splu((normal + penalty).tocsc())
+
+    def coefficients(moves: Points) -> npt.NDArray[np.float64]:
+        return np.ascontiguousarray(factors.solve(np.ascontiguousarray(basis.T @ moves)).T).reshape(-1)
+
+    return coefficients
 
 
 def _solved(links: Sequence[Link], wanted: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.float64]:
