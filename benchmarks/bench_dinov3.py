@@ -84,7 +84,8 @@ def speed(backbone: DINOv3, sizes: list[int], rounds: int) -> None:
     """The network at its own precision against transformers' float32 forward."""
     device, precision = backbone.network.device, backbone.network.precision
     config = copy.deepcopy(backbone.network.module.config)  # a network reads its attention from it
-    plain = transformers.AutoModel.from_config(config, attn_implementation="sdpa").eval().to(device)
+    attention = {"attn_implementation": "sdpa"} if backbone.spec.family == "vit" else {}
+    plain = transformers.AutoModel.from_config(config, **attention).eval().to(device)
     threads = f"{torch.get_num_threads()} threads" if device == "cpu" else device
     print(f"\n| {backbone.spec.label}, {threads} | transformers float32 | {precision} | ratio | processor time |")
     print("|---|---|---|---|---|")
