@@ -4,11 +4,15 @@ One command::
 
     python benchmarks/bench_align.py                 # all cases and levels
     python benchmarks/bench_align.py --pairs 3 --cases shift affine --peers none
+    python benchmarks/bench_align.py --data FOLDER ... --each   # further base images, and figures of each
 
 Protocol. A public image (scikit-image's immunohistochemistry, retina and cell, stretched to 0..1) is warped once with a quintic
 spline and cropped to 384 x 384 afterwards, so that no border betrays the answer. Level 0 is clean; level 1 has gamma 0.7..1.4,
 linear shading of up to 15 % and noise of 0.05; level 2 also a blur of 1 px and noise of 0.12. The error is measured on a 24-px
 grid where both images have content: median and 90th percentile over all points of all pairs, in pixels.
+
+The column "bound" is the median over the same pairs of the error that noise alone allows (Cramer-Rao, median over the grid): no
+unbiased tool can do better; see `align_bound.py`. It is empty for elastic deformations.
 
 Peers (taken when they can be imported): scikit-image's phase_cross_correlation, pystackreg, OpenCV's ECC and SIFT + RANSAC,
 itk-elastix.
@@ -22,11 +26,13 @@ import importlib.util
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from align_bases import Base, chosen
+from align_bound import typical_error
 from scipy import ndimage
-from skimage import data
 
 import napari_dinov3 as nd
 from napari_dinov3.align.transforms import point_grid, rotation_matrix, translation_matrix
@@ -44,16 +50,8 @@ class Pair(NamedTuple):
     moving: np.ndarray
     truth: np.ndarray  # where POINTS lie in the moving image
     counted: np.ndarray  # points with content in both
-
-
-def bases() -> list[np.ndarray]:
-    """Three images of 512 x 512, stretched to 0..1."""
-    found = []
-    for image in (data.immunohistochemistry(), data.retina()[450:962, 450:962], data.cell()[20:532, 20:532]):
-        grey = image.astype(float).mean(-1) if image.ndim == 3 else image.astype(float)
-        low, high = np.percentile(grey, (0.5, 99.5))
-        found.append(np.clip((grey - low) / (high - low), 0, 1))
-    return found
+    bound: float  # median error that noise allows, NaN where it is not known
+    base: str
 
 
 def affine_of(case: str, rng: np.random.Generator) -> np.ndarray:
@@ -73,35 +71,46 @@ def affine_of(case: str, rng: np.random.Generator) -> np.ndarray:
 
 
 def degraded(image: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
+    """Change the tones; without noise."""
     if level:
         y, x = (np.indices(image.shape) / image.shape[0]) - 0.5
         image = np.clip(image, 0, 1) ** rng.uniform(0.7, 1.4) * (1 + rng.uniform(-0.3, 0.3) * y + rng.uniform(-0.3, 0.3) * x)
     if level == 2:
         image = ndimage.gaussian_filter(image, 1.0)
-    return (image + rng.normal(0, NOISE[level], image.shape)).astype(np.float32)
+    return image
 
 
-def draw(case: str, level: int, base: np.ndarray, rng: np.random.Generator) -> Pair:
-    grid = np.indices(base.shape).reshape(2, -1).T.astype(float)
+def draw(case: str, level: int, base: Base, rng: np.random.Generator) -> Pair:
+    size = base.image.shape
+    grid = np.indices(size).reshape(2, -1).T.astype(float)
     crop = (slice(MARGIN, MARGIN + SIDE),) * 2
+    matrix = None
     if case == "elastic":
-        field = np.stack([ndimage.gaussian_filter(rng.normal(size=base.shape), 40, mode="reflect") for _ in range(2)])
+        field = np.stack([ndimage.gaussian_filter(rng.normal(size=size), 40, mode="reflect") for _ in range(2)])
         field *= 8 / np.abs(field).max()
-        fixed = ndimage.map_coordinates(base, (grid + field.reshape(2, -1).T).T, order=5, mode="mirror").reshape(base.shape)
-        moving = base
+        fixed = ndimage.map_coordinates(base.image, (grid + field.reshape(2, -1).T).T, order=5, mode="mirror").reshape(size)
+        moving = base.image
         truth = POINTS + np.stack([ndimage.map_coordinates(f, (POINTS + MARGIN).T, order=3) for f in field], 1)
     else:
         matrix = affine_of(case, rng)
         whole = translation_matrix(MARGIN, MARGIN) @ matrix @ translation_matrix(-MARGIN, -MARGIN)
         back = np.linalg.inv(whole)
-        fixed = base
-        moving = ndimage.affine_transform(base, back[:2, :2], back[:2, 2], order=5, mode="mirror")
+        fixed = base.image
+        moving = ndimage.affine_transform(base.image, back[:2, :2], back[:2, 2], order=5, mode="mirror")
         truth = transform_points(matrix, POINTS)
-    fixed, moving = (degraded(image[crop], level, rng) for image in (fixed, moving))
+    clean = [degraded(image[crop], level, rng) for image in (fixed, moving)]
+    counted = np.all((truth >= 0) & (truth <= SIDE - 1), axis=1)
+    bound = np.nan
+    if matrix is not None:
+        bound = typical_error(*clean, matrix, NOISE[level], model=model_of(case), points=POINTS[counted])
+    fixed, moving = ((image + rng.normal(0, NOISE[level], image.shape)).astype(np.float32) for image in clean)
     if case == "inverted":
         moving = 1 - moving
-    counted = np.all((truth >= 0) & (truth <= SIDE - 1), axis=1)
-    return Pair(fixed, moving, truth, counted)
+    return Pair(fixed, moving, truth, counted, bound, base.name)
+
+
+def model_of(case: str) -> str:
+    return {"shift": "translation", "inverted": "translation", "rotation": "rigid"}.get(case, case)
 
 
 def ours(model: str, backbone: str | None) -> Callable[[Pair], np.ndarray]:
@@ -182,7 +191,7 @@ def elastix(model: str) -> Callable[[Pair], np.ndarray]:
 
 
 def tools(case: str, peers: str, backbones: list[str]) -> Iterator[tuple[str, Callable[[Pair], np.ndarray]]]:
-    model = {"shift": "translation", "inverted": "translation", "rotation": "rigid"}.get(case, case)
+    model = model_of(case)
     for backbone in backbones:
         yield f"napari-dinov3 ({backbone})", ours(model, None if backbone == "pixels" else backbone)
     if peers == "none":
@@ -207,19 +216,29 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--peers", choices=["all", "none"], default="all")
     parser.add_argument("--backbones", nargs="+", default=["filter-bank"], help="registry names, or 'pixels'")
+    parser.add_argument("--data", nargs="+", type=Path, default=[], help="folders or files of further base images")
+    parser.add_argument("--each", action="store_true", help="also print the figures of every base image")
     options = parser.parse_args()
-    images = bases()
-    print("| case | level | tool | median px | p90 px | pairs > 1 px | s a pair |\n|---|---|---|---|---|---|---|")
+    bases = chosen(options.data)
+    print("<!-- bases: " + ", ".join(base.name for base in bases) + " -->")
+    print("| case | level | tool | median px | p90 px | bound px | pairs > 1 px | s a pair |\n|---|---|---|---|---|---|---|---|")
     for case in options.cases:
         for level in options.levels:
             rng = np.random.default_rng((options.seed, level, len(case)))
-            pairs = [draw(case, level, images[i % len(images)], rng) for i in range(options.pairs)]
+            pairs = [draw(case, level, bases[i % len(bases)], rng) for i in range(options.pairs)]
             for name, run in tools(case, options.peers, options.backbones):
-                report(case, level, name, run, pairs)
+                report(case, level, name, run, pairs, each=options.each)
 
 
-def report(case: str, level: int, name: str, run: Callable[[Pair], np.ndarray], pairs: list[Pair]) -> None:
-    errors, failed, seconds = [], 0, 0.0
+class Outcome(NamedTuple):
+    base: str
+    errors: np.ndarray  # at every counted point, infinite where nothing was found
+    bound: float
+    seconds: float
+
+
+def report(case: str, level: int, name: str, run: Callable[[Pair], np.ndarray], pairs: list[Pair], *, each: bool) -> None:
+    outcomes = []
     for pair in pairs:
         start = time.perf_counter()
         try:
@@ -227,14 +246,22 @@ def report(case: str, level: int, name: str, run: Callable[[Pair], np.ndarray], 
         except Exception as problem:  # a peer that gives up counts as a failure, whatever it raises
             print(f"<!-- {name}: {type(problem).__name__}: {str(problem)[:80]} -->")
             found = np.full_like(POINTS, np.nan)
-        seconds += time.perf_counter() - start
+        seconds = time.perf_counter() - start
         length = np.nan_to_num(np.linalg.norm(found - pair.truth, axis=1)[pair.counted], nan=np.inf)
-        errors.append(length)
-        failed += bool(np.median(length) > 1)
-    every = np.concatenate(errors)
-    median, high = np.quantile(every, (0.5, 0.9), method="lower")
+        outcomes.append(Outcome(pair.base, length, pair.bound, seconds))
+    row(case, level, name, outcomes)
+    for base in dict.fromkeys(o.base for o in outcomes) if each else ():
+        row(case, level, f"{name}: {base}", [o for o in outcomes if o.base == base])
+
+
+def row(case: str, level: int, name: str, outcomes: list[Outcome]) -> None:
+    median, high = np.quantile(np.concatenate([o.errors for o in outcomes]), (0.5, 0.9), method="lower")
+    bound = np.median([o.bound for o in outcomes])
+    failed = sum(bool(np.median(o.errors) > 1) for o in outcomes)
+    seconds = np.mean([o.seconds for o in outcomes])
     print(
-        f"| {case} | {level} | {name} | {median:.4f} | {high:.4f} | {failed} of {len(pairs)} | {seconds / len(pairs):.2f} |",
+        f"| {case} | {level} | {name} | {median:.4f} | {high:.4f} | {'' if np.isnan(bound) else f'{bound:.4f}'} "
+        f"| {failed} of {len(outcomes)} | {seconds:.2f} |",
         flush=True,
     )
 

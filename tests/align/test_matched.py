@@ -71,3 +71,12 @@ def test_noise_alone_has_nothing_to_polish():
     rng = np.random.default_rng(2)
     a, b = (rng.normal(size=(128, 128)).astype(np.float32) for _ in range(2))
     assert matched_terms(a, b) is None or matched_terms(a, b).standard_error > 0.1
+
+
+def test_resampling_does_not_pull_the_finest_detail():
+    rng = np.random.default_rng(3)
+    fine = ndimage.gaussian_filter(rng.normal(size=(300, 300)), 0.8)  # much of it near the finest frequencies
+    moved = ndimage.shift(fine, SHIFT, order=5, mode="mirror")
+    fixed, moving = (i[40:260, 40:260].astype(np.float32) for i in (fine, moved))
+    done = polish(fixed, moving, translation_matrix(3.38, -2.68), model="translation")
+    np.testing.assert_allclose(done[:2, 2], SHIFT, atol=2e-3)

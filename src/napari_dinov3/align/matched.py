@@ -27,8 +27,10 @@ BoolArray = npt.NDArray[np.bool_]
 
 FLAT_WINDOW = 65  # pixels: slower changes of brightness are shading
 _RINGS = 48
-_MOST = 100.0  # weight of a frequency that is (almost) free of noise, against 1 at a coherence of 0.7
+_UNMODELLED = 1e-4  # power, against the image's own: differences that are neither noise nor motion are never less
+_SPLINE = 4  # order of approximation of a cubic spline, with which an image may have been resampled before
 _LEAST_COHERENT = 0.05
+_SLOPE = np.array([-1, 9, -45, 0, 45, -9, 1]) / 60
 _TAPER = 9
 _HUBER = 2.0
 _MIN_PIXELS = 1024
@@ -140,13 +142,34 @@ def coherence_filters(fixed: FloatArray, moving: FloatArray, window: FloatArray,
         coherent[dead[0] + 2 :] = 0  # beyond the first gap it is chance
     if not coherent.any():
         return None
-    weight = coherent**2 / np.maximum(1 - coherent**2, 1 / _MOST)
     frequency = (np.arange(_RINGS) + 0.5) / (2 * _RINGS)
-    information = float(np.sum(weight * (2 * np.pi * frequency) ** 2 * count) * covered)
     power = np.maximum(sign * cross, 1e-3 * np.sqrt(ff * ww)) / count
-    response = np.where(coherent > 0, np.sqrt(weight / np.maximum(power, 1e-30)), 0)
-    smooth = np.interp(radius.ravel(), frequency, response).reshape(radius.shape)
-    return Filters((smooth / smooth.max()).astype(np.float32), size, sign, information)
+    shared = np.interp(radius, frequency, coherent) ** 2
+    lost = resampling_error(fft.fftfreq(size[0]))[:, None] + resampling_error(fft.rfftfreq(size[1]))[None, :]
+    weight = shared / (1 - shared + lost + _UNMODELLED)
+    response = np.sqrt(weight / np.maximum(np.interp(radius, frequency, power), 1e-30))
+    twice = np.full(size[1] // 2 + 1, 2.0)  # the real transform holds one of each pair of frequencies
+    twice[0] = 1.0
+    information = float(np.sum(weight * (2 * np.pi * radius) ** 2 * twice) * covered * len(fixed) / 2)
+    return Filters((response / response.max()).astype(np.float32), size, sign, information)
+
+
+def resampling_error(frequency: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Mean power of the error of spline interpolation between pixels, relative to the sinusoid interpolated.
+
+    Parameters
+    ----------
+    frequency : (N,) float64
+        Cycles a pixel, -0.5..0.5.
+
+    References
+    ----------
+    .. [1] P. Thevenaz, T. Blu, M. Unser, "Interpolation revisited", IEEE Trans. Med. Imaging 19 (2000),
+       doi:10.1109/42.875199.
+    """
+    f = np.abs(frequency)
+    nearer, farther = (f / (1 - f)) ** _SPLINE, (f / (1 + f)) ** _SPLINE
+    return np.asarray((nearer**2 + farther**2 + (nearer + farther) ** 2) / (1 + nearer + farther) ** 2, np.float64)
 
 
 def flattened(image: FloatArray, known: BoolArray) -> FloatArray:
@@ -163,6 +186,13 @@ def double_angle(image: FloatArray, known: BoolArray) -> FloatArray:
     gr, gc = (ndimage.sobel(smooth, axis=axis) for axis in (0, 1))
     length = np.hypot(gr, gc) + 1e-12
     return np.stack([(gr * gr - gc * gc) / length, 2 * gr * gc / length]).astype(np.float32)
+
+
+def slope(image: FloatArray, axis: int) -> FloatArray:
+    """Differentiate, to sixth order: a central difference would give the finest detail too little weight."""
+    from scipy import ndimage
+
+    return np.asarray(ndimage.correlate1d(image, _SLOPE, axis, mode="nearest"), np.float32)
 
 
 def tapered(known: BoolArray) -> FloatArray:
@@ -185,11 +215,10 @@ def _filtered(image: FloatArray, window: FloatArray, filters: Filters) -> FloatA
 def _linearised(fixed: FloatArray, moving: FloatArray, filters: Filters, window: FloatArray) -> list[Terms]:
     """Filter residual and gradients. Gradients are taken before the window: its own edge is no content that moves."""
     terms = []
+    inside = window > 0.05
     for f, w in zip(fixed, np.float32(filters.sign) * moving, strict=True):
         residual = _filtered(f - w, window, filters)
-        slopes = np.gradient(np.float32(0.5) * (f + w))
-        by_row, by_col = (_filtered(slope, window, filters) for slope in slopes)
-        inside = window > 0.05
+        by_row, by_col = (_filtered(slope(np.float32(0.5) * (f + w), axis), window, filters) for axis in (0, 1))
         spread = 1.4826 * float(np.median(np.abs(residual[inside][::7]))) + 1e-12
         weight = inside / np.maximum(1.0, np.abs(residual) / np.float32(_HUBER * spread))
         terms.append(Terms(residual, by_row, by_col, weight.astype(np.float32)))

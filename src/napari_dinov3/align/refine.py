@@ -16,7 +16,6 @@ References
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -25,16 +24,19 @@ import numpy.typing as npt
 from napari_dinov3.align.channels import Channels, FloatArray, comparable_channels
 from napari_dinov3.align.elastic import SplineField
 from napari_dinov3.align.matched import matched_terms
+from napari_dinov3.align.normal_equations import MIN_PIXELS, small_step
 from napari_dinov3.align.transforms import LinearModel, corners
 from napari_dinov3.align.warp import inside, warp
 from napari_dinov3.geometry import Matrix, transform_points
 
 CONVERGED = 2e-3  # pixels
 _HUBER = 1.5
-_MIN_PIXELS = 64
 _POLISH_STEPS = 3
+_POLISH_ORDER = 5  # a cubic spline is off by up to 0.007 px at 4 pixels a period
+_RESOLVED = 5e-4  # pixels: less is rounding in single precision, and copies shall stay where they are
 _POLISHED = 5e-3  # pixels
-_EXPLAINED = 6.0  # standard errors
+_EXPLAINED = 15.0  # standard errors of the polish: on faint images its start is a few times less precise
+_RESAMPLED = 0.02  # pixels by which cubic interpolation pulls the start
 _FREEDOM = {"translation": 1, "rigid": 3, "similarity": 4, "affine": 7}  # variance at a corner, against the centre
 _STEEPEST = 50.0  # weight of a channel that agrees (almost) perfectly, against 1 for one at r = 0.7
 
@@ -72,7 +74,9 @@ def overlay(fixed: Channels, moving: FloatArray, matrix: Matrix, *, field: Splin
     return Overlap(fixed.values, channels.values, known, agreement(fixed.values, channels.values, known), fixed.sigmas)
 
 
-def pull_grey(moving: FloatArray, matrix: Matrix, *, field: SplineField | None = None, shape: tuple[int, int]) -> FloatArray:
+def pull_grey(
+    moving: FloatArray, matrix: Matrix, *, field: SplineField | None = None, shape: tuple[int, int], order: int = 3
+) -> FloatArray:
     """Pull a grey image back, NaN where the moving image has nothing."""
     size = (moving.shape[0], moving.shape[1])
     finite = np.isfinite(moving)
@@ -80,7 +84,7 @@ def pull_grey(moving: FloatArray, matrix: Matrix, *, field: SplineField | None =
     if not finite.all():
         there &= warp(~finite, matrix, field=field, shape=shape, fill=1) == 0
         moving = np.where(finite, moving, moving[finite].mean() if finite.any() else 0).astype(np.float32)
-    pulled = warp(moving, matrix, field=field, shape=shape, order=3)
+    pulled = warp(moving, matrix, field=field, shape=shape, order=order)
     pulled[~there] = np.nan
     return np.asarray(pulled, np.float32)
 
@@ -93,7 +97,7 @@ def agreement(fixed: FloatArray, moving: FloatArray, known: npt.NDArray[np.bool_
     agreement : (channels,) float64
         -1..1. The two gradient channels of a scale share one value: their complex correlation's real part.
     """
-    if np.count_nonzero(known) < _MIN_PIXELS:
+    if np.count_nonzero(known) < MIN_PIXELS:
         return np.zeros(len(fixed))
     f, w = fixed[:, known], moving[:, known]
     f[::3] -= f[::3].mean(axis=1, keepdims=True)
@@ -143,7 +147,7 @@ def refine(
     shape = (fixed.known.shape[0], fixed.known.shape[1])
     for _ in range(iterations):
         now = overlay(fixed, moving, matrix)
-        step = _step(linearised(now), now.known, model, shape)
+        step = small_step(linearised(now), now.known, model, shape)
         if step is None:
             return matrix
         matrix = matrix @ step
@@ -206,66 +210,13 @@ def polish(fixed: FloatArray, moving: FloatArray, matrix: Matrix, *, model: Line
     shape = (fixed.shape[0], fixed.shape[1])
     start, points, allowed = matrix, corners(shape), 0.0
     for _ in range(_POLISH_STEPS):
-        found = matched_terms(fixed, pull_grey(moving, matrix, shape=shape))
-        step = None if found is None else _step(found.terms, found.terms[0].weight > 0, model, shape)
+        found = matched_terms(fixed, pull_grey(moving, matrix, shape=shape, order=_POLISH_ORDER))
+        step = None if found is None else small_step(found.terms, found.terms[0].weight > 0, model, shape)
         if found is None or step is None:
             return start
         matrix = matrix @ step
-        allowed = _EXPLAINED * found.standard_error * math.sqrt(_FREEDOM[model])
+        allowed = _RESAMPLED + _EXPLAINED * found.standard_error * math.sqrt(_FREEDOM[model])
         if np.abs(transform_points(step, points) - points).max() < _POLISHED:
             break
     moved = np.abs(transform_points(matrix, points) - transform_points(start, points)).max()
-    return matrix if moved < allowed else start
-
-
-def _step(
-    terms: Sequence[tuple[FloatArray, FloatArray, FloatArray, FloatArray]],
-    known: npt.NDArray[np.bool_],
-    model: LinearModel,
-    shape: tuple[int, int],
-) -> Matrix | None:
-    """Solve for the small transform, in the fixed frame, that takes the residual away."""
-    if np.count_nonzero(known) < _MIN_PIXELS:
-        return None
-    half = 0.5 * max(shape)
-    centre = np.array([(shape[0] - 1) / 2, (shape[1] - 1) / 2])
-    at = np.nonzero(known)
-    y, x = ((at[i] - centre[i]).astype(np.float32) / np.float32(half) for i in range(2))
-    normal: npt.NDArray[np.float64] | None = None
-    right: npt.NDArray[np.float64] | None = None
-    for residual, by_row, by_col, weight in terms:
-        jacobian = _jacobian(by_row[at], by_col[at], y, x, model)
-        weighted = jacobian * weight[at]
-        h, b = (weighted @ jacobian.T).astype(np.float64), (weighted @ residual[at]).astype(np.float64)
-        normal, right = (h, b) if normal is None or right is None else (normal + h, right + b)
-    if normal is None or right is None:
-        return None
-    ridge = 1e-6 * np.trace(normal) / len(normal) + 1e-12
-    delta = np.linalg.solve(normal + ridge * np.eye(len(normal)), right)
-    return _small_matrix(delta, model, centre, half)
-
-
-def _jacobian(gr: FloatArray, gc: FloatArray, y: FloatArray, x: FloatArray, model: LinearModel) -> FloatArray:
-    """Change of the residual with each parameter, ``(parameters, N)``; positions relative to the centre, over half a side."""
-    turn, grow = gc * y - gr * x, gr * y + gc * x
-    rows = {
-        "translation": (gr, gc),
-        "rigid": (gr, gc, turn),
-        "similarity": (gr, gc, turn, grow),
-        "affine": (gr, gc, gr * y, gr * x, gc * y, gc * x),
-    }[model]
-    return np.stack(rows)
-
-
-def _small_matrix(delta: npt.NDArray[np.float64], model: LinearModel, centre: Matrix, half: float) -> Matrix:
-    linear = np.eye(2)
-    if model == "affine":
-        linear = np.eye(2) + delta[2:].reshape(2, 2) / half
-    elif model in ("rigid", "similarity"):
-        angle = delta[2] / half
-        grow = 1 + (delta[3] / half if model == "similarity" else 0.0)
-        linear = grow * np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-    matrix = np.eye(3)
-    matrix[:2, :2] = linear
-    matrix[:2, 2] = centre + delta[:2] - linear @ centre
-    return matrix
+    return matrix if _RESOLVED < moved < allowed else start
