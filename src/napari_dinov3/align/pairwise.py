@@ -309,7 +309,7 @@ def _from_landmarks(landmarks: Landmarks, model: Model, sections: list[Section])
 def _refined(fixed: Section, moving: Section, coarse: Candidate, model: LinearModel) -> Fit:
     """Refine level by level; a level that makes the agreement worse is not taken."""
     matrix, after = coarse.matrix, 0.0
-    level = max(1, thumbnail_factor(fixed.image.shape, moving.image.shape) // 2)
+    level = (thumbnail_factor(fixed.image.shape, moving.image.shape) + 1) // 2
     for factor in dict.fromkeys((level, 1)):
         target, image = comparable_channels(shrink(fixed.image, factor), floor=FAINT), shrink(moving.image, factor)
         start = scaled(matrix, 1 / factor)

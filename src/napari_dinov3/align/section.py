@@ -12,6 +12,7 @@ from napari_dinov3.align.channels import FloatArray, grey, shrink, without_speck
 from napari_dinov3.backbones.base import Backbone
 
 WORKING_SIDE = 1024  # pixels on the long side; finer detail tells nothing more of where a section lies
+STACK_SIDE = 640  # the same for the sections of a stack, each of which is compared several times
 FEATURE_GRID = 64
 SMALLEST_SIDE = 16
 

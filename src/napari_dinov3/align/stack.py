@@ -21,7 +21,7 @@ from napari_dinov3.align.coarse import thumbnail_factor
 from napari_dinov3.align.drift import DRIFTS, TEMPLATES, Drift, anchor_links, centred, keeping_trend
 from napari_dinov3.align.links import DEFAULT_REACH, Link, components, planned_links, vouched
 from napari_dinov3.align.pairwise import deformed, fit_sections
-from napari_dinov3.align.section import WORKING_SIDE, Section, chosen_network, prepare_section
+from napari_dinov3.align.section import STACK_SIDE, Section, chosen_network, prepare_section
 from napari_dinov3.align.solve import Solution, interpolated, solve_poses
 from napari_dinov3.align.stack_alignment import StackAlignment as StackAlignment
 from napari_dinov3.align.stack_elastic import solve_fields
@@ -172,7 +172,7 @@ def match_steps(
     linear = linear_part(model)
     wanted = planned_links(len(planes), reach)
     known = {} if known is None else known
-    factor = thumbnail_factor(planes.shape[1:], side=WORKING_SIDE)
+    factor = thumbnail_factor(planes.shape[1:], side=STACK_SIDE)
     held: OrderedDict[int, Section] = OrderedDict()
     longest = max((b - a for a, b in wanted), default=0)
     done = 0

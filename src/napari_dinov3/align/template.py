@@ -20,7 +20,7 @@ from napari_dinov3.align.channels import FloatArray
 from napari_dinov3.align.coarse import thumbnail_factor
 from napari_dinov3.align.pairwise import fit_sections
 from napari_dinov3.align.refine import pull_grey
-from napari_dinov3.align.section import WORKING_SIDE, Section, prepare_section
+from napari_dinov3.align.section import STACK_SIDE, Section, prepare_section
 from napari_dinov3.align.stack_alignment import StackAlignment
 from napari_dinov3.align.transforms import LinearModel, scaled
 from napari_dinov3.image import Planes
@@ -48,7 +48,7 @@ def align_to_template_steps(planes: Planes, path: StackAlignment, *, template: T
         Sections that do not match the template keep their pose.
     """
     linear: LinearModel = "affine" if path.model == "elastic" else path.model
-    factor = thumbnail_factor(planes.shape[1:], side=WORKING_SIDE)
+    factor = thumbnail_factor(planes.shape[1:], side=STACK_SIDE)
     good = [z for z in range(len(planes)) if z not in path.bad]
     transforms, total = path.transforms.copy(), 2 * len(good)
     mean: FloatArray | None = None
