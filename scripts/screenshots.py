@@ -101,7 +101,7 @@ def align(viewer: Any, panel: Any) -> None:
     wait(panel, 1.0)
     panel.add_grid()
     wait(panel)
-    panel.findChild(QScrollArea).verticalScrollBar().setValue(560)
+    panel.findChild(QScrollArea).verticalScrollBar().setValue(390)
 
 
 def align_pair(viewer: Any, panel: Any) -> None:
