@@ -15,7 +15,8 @@ from napari_dinov3.align.transforms import corners
 from napari_dinov3.geometry import Matrix, transform_points
 
 DEFAULT_REACH = (1, 2, 3)
-_CLOSES = 2.0  # pixels at the corners within which a triangle counts as closed
+_CLOSES = 0.5  # pixels at the corners within which a triangle counts as closed, whatever the others do
+_ROUGHLY = 0.05  # of the longer side, by which chance matches miss each other at the very least
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,11 +51,11 @@ class Link:
 
     @property
     def weight(self) -> float:
-        """Trust before residuals are known: signal-to-noise of the agreement, less over more sections."""
+        """Trust before residuals are known: signal-to-noise of the agreement, which falls with the distance by itself."""
         if self.strength > 0:
             return self.strength
         r = min(max(self.match.agreement, 0.05), 0.98)
-        return r * r / (1 - r * r) / (self.second - self.first)
+        return r * r / (1 - r * r)
 
 
 def vouched(links: Sequence[Link], sections: Iterable[int]) -> tuple[Link, ...]:
@@ -84,7 +85,7 @@ def planned_links(count: int, reach: Iterable[int] = DEFAULT_REACH) -> list[tupl
     return [(second - step, second) for second in range(count) for step in steps if second - step >= 0]
 
 
-def consistent(links: Sequence[Link], shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
+def consistent(links: Sequence[Link], shape: tuple[int, int], *, roughly: bool = False) -> npt.NDArray[np.bool_]:
     """Vote out links that close no triangle.
 
     A right link agrees with the way round over a third section at least once; a wrong one never does. A link that is in no
@@ -95,6 +96,8 @@ def consistent(links: Sequence[Link], shape: tuple[int, int]) -> npt.NDArray[np.
     links : sequence of Link
     shape : (2,) ints
         Rows and columns, over which disagreement is measured.
+    roughly : bool
+        Vote out only what is off by a good part of the image: links that found something else altogether.
 
     Returns
     -------
@@ -116,7 +119,8 @@ def consistent(links: Sequence[Link], shape: tuple[int, int]) -> npt.NDArray[np.
             for i in (one, two, long):
                 best[i] = min(best[i], gap)
     known = np.isfinite(best)
-    allowed = max(_CLOSES, 5 * float(np.median(best[known]))) if known.any() else np.inf
+    closes, times = (_ROUGHLY * max(shape), 20.0) if roughly else (_CLOSES, 5.0)
+    allowed = max(closes, times * float(np.median(best[known]))) if known.any() else np.inf
     return np.asarray(~known | (best <= allowed))
 
 

@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from itertools import compress
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from napari_dinov3.align.coarse import thumbnail_factor
 from napari_dinov3.align.drift import DRIFTS, TEMPLATES, Drift, anchor_links, centred, keeping_trend
-from napari_dinov3.align.links import DEFAULT_REACH, Link, components, planned_links, vouched
-from napari_dinov3.align.pairwise import deformed, fit_sections
-from napari_dinov3.align.section import STACK_SIDE, Section, chosen_network, prepare_section
+from napari_dinov3.align.links import DEFAULT_REACH, Link, components, consistent, vouched
+from napari_dinov3.align.matching import match_steps as match_steps
+from napari_dinov3.align.section import chosen_network
 from napari_dinov3.align.solve import Solution, interpolated, solve_poses
 from napari_dinov3.align.stack_alignment import StackAlignment as StackAlignment
 from napari_dinov3.align.stack_elastic import solve_fields
@@ -31,7 +30,7 @@ from napari_dinov3.backbones.sources import Source
 from napari_dinov3.errors import IllPosedWarning, InputError
 from napari_dinov3.geometry import Matrix
 from napari_dinov3.image import Planes, as_planes
-from napari_dinov3.progress import Job, Progress, collect
+from napari_dinov3.progress import Job, collect
 
 _Numbers: TypeAlias = npt.NDArray[np.float64]
 Anchors: TypeAlias = Iterable[int] | Mapping[int, npt.NDArray[np.float64]]
@@ -140,64 +139,6 @@ def align_stack_steps(
     return (yield from align_to_template_steps(planes, path, template=TEMPLATES[drift]))
 
 
-def match_steps(
-    planes: Planes,
-    *,
-    model: Model,
-    backbone: str | Backbone | None = "auto",
-    reach: Iterable[int] = DEFAULT_REACH,
-    rotation: float | None = None,
-    known: MutableMapping[tuple[int, int], Link] | None = None,
-) -> Job[tuple[Link, ...]]:
-    """Compare every section with its neighbours.
-
-    Parameters
-    ----------
-    planes : Planes
-        The stack; as many sections as the longest reach are held at a time.
-    model, backbone, reach, rotation
-        As in :func:`align_stack_steps`.
-    known : mutable mapping, optional
-        As in :func:`align_stack_steps`.
-
-    Returns
-    -------
-    links : tuple of Link
-        Refused ones too.
-    """
-    if isinstance(backbone, str):
-        from napari_dinov3.backbones.registry import load_backbone
-
-        backbone = load_backbone(backbone)
-    linear = linear_part(model)
-    wanted = planned_links(len(planes), reach)
-    known = {} if known is None else known
-    factor = thumbnail_factor(planes.shape[1:], side=STACK_SIDE)
-    held: OrderedDict[int, Section] = OrderedDict()
-    longest = max((b - a for a, b in wanted), default=0)
-    done = 0
-    for z in range(len(planes)):
-        yield Progress(done, len(wanted), f"Section {z + 1} of {len(planes)}")
-        pairs = [pair for pair in wanted if pair[1] == z]
-        if any(pair not in known for pair in pairs) or not pairs:
-            held[z] = prepare_section(planes.plane(z), factor=factor, backbone=backbone)
-        for a, b in pairs:
-            done += 1
-            if (a, b) in known:
-                continue
-            yield Progress(done - 1, len(wanted), f"Sections {a} and {b}: link {done} of {len(wanted)}")
-            if a not in held:
-                held[a] = prepare_section(planes.plane(a), factor=factor, backbone=backbone)
-            fit = fit_sections(held[a], held[b], model=linear, rotation=rotation, hint=_expected(known, a, b), vouch=True)
-            if model == "elastic" and fit.match.accepted:
-                fit = deformed(held[a], held[b], fit)
-            known[a, b] = Link(a, b, fit.matrix, fit.match, field=fit.field)
-        for old in [k for k in held if k <= z - longest]:
-            del held[old]
-    yield Progress(len(wanted), len(wanted), "Solving for all poses")
-    return tuple(known[pair] for pair in wanted)
-
-
 def solve_stack(
     links: Iterable[Link],
     planes: Planes,
@@ -223,6 +164,7 @@ def solve_stack(
     left_out, linear = set(exclude), linear_part(model)
     trusted = vouched(links, include)
     usable = [link for link in trusted if link.accepted and not {link.first, link.second} & left_out]
+    usable = list(compress(usable, consistent(usable, shape, roughly=True)))
     part = components(count, usable)
     good = np.array([z for z in np.flatnonzero(part == 0) if z not in left_out], dtype=np.int64)
     if len(good) == 1 < count - len(left_out):
@@ -298,14 +240,3 @@ def _as_poses(anchors: Anchors | None, count: int) -> Mapping[int, Matrix]:
             "Name at least one section of the stack",
         )
     return {z: np.asarray(pose, np.float64) for z, pose in poses.items()}
-
-
-def _expected(found: Mapping[tuple[int, int], Link], first: int, second: int) -> Matrix | None:
-    """Chain accepted links to guess a longer one; the unmoved pose for neighbours."""
-    if second - first == 1:
-        return np.eye(3)
-    for between in range(second - 1, first, -1):
-        one, two = found.get((first, between)), found.get((between, second))
-        if one is not None and two is not None and one.accepted and two.accepted:
-            return np.asarray(two.matrix @ one.matrix)
-    return None
