@@ -12,7 +12,7 @@ from napari.components import ViewerModel
 from napari_dinov3._napari.layers import read_layer
 from napari_dinov3._napari.owned import OwnedLayer
 from napari_dinov3._napari.provenance import provenance, provenance_of
-from napari_dinov3._napari.results import add_pixels, empty_labels, selection_kept
+from napari_dinov3._napari.results import add_pixels, beneath, empty_labels, selection_kept
 
 
 @pytest.fixture
@@ -116,3 +116,23 @@ def test_filling_further_draws_the_data_and_leaves_the_thumbnail_for_the_end(vie
     before = layer.thumbnail.copy()
     owned.refresh_thumbnail()
     assert thumbnails and not np.array_equal(layer.thumbnail, before)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (["stack", "mine", "strokes", "theirs"], ["stack", "mine", "result", "strokes", "theirs"]),
+        (["strokes", "stack", "mine"], ["strokes", "stack", "mine", "result"]),  # under the image nobody would see it
+        (["stack", "mine"], ["stack", "mine", "result"]),
+    ],
+)
+def test_a_result_comes_beneath_the_strokes_and_no_other_layer_moves(before: list[str], after: list[str]) -> None:
+    viewer = ViewerModel()
+    for name in before:
+        viewer.add_labels(np.zeros((8, 8), np.uint8), name=name)
+    painted_in = next((layer.unique_id for layer in viewer.layers if layer.name == "strokes"), None)
+    with selection_kept(viewer):
+        result = viewer.add_labels(np.zeros((8, 8), np.uint8), name="result")
+        beneath(viewer, result, painted_in, image=viewer.layers["stack"].unique_id)
+    assert [layer.name for layer in viewer.layers] == after
+    assert viewer.layers.selection.active.name == before[-1]

@@ -128,7 +128,7 @@ def test_soft_layers_are_lazy_lie_on_the_image_and_are_replaced(viewer: ViewerMo
 
     layers = show("linear")
     assert [layer.name for layer in layers] == ["stack probability 1", "stack probability 2", "stack uncertainty"]
-    assert all(isinstance(layer.data, da.Array) and not layer.visible for layer in layers)
+    assert all(isinstance(layer.data[0], da.Array) and not layer.visible for layer in layers)
     np.testing.assert_allclose(np.asarray(layers[0].data[0]) + np.asarray(layers[1].data[0]), 1, atol=1e-5)
     np.testing.assert_array_equal(layers[2].scale, (2, 0.5, 0.5))
     count, before = len(viewer.layers), np.asarray(layers[2].data[0])

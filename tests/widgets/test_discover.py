@@ -312,3 +312,28 @@ def test_a_cancelled_cut_goes_on_where_it_was(
     finish(panel)
     assert solved == [0, 2]
     assert model.layers["stack discovered"].data.any()
+
+
+def add_single(model: Any, *, square: bool) -> None:
+    model.layers.clear()
+    image = np.random.default_rng(2).normal(100, 8, (96, 96))
+    image[32:64, 32:64] += 60 * square
+    model.add_image(image.astype(np.float32), name="single")
+
+
+def test_a_single_image_is_not_counted(panel_of: Open, finish: Finish, model: Any) -> None:
+    add_single(model, square=True)
+    panel = panel_of(DiscoverPanel)
+    panel.run()
+    text = finish(panel)
+    assert "of the image; the cut is clear." in text and "plane" not in text
+
+
+def test_where_nothing_stands_out_no_side_is_spoken_of(panel_of: Open, finish: Finish, model: Any) -> None:
+    add_single(model, square=False)
+    panel = panel_of(DiscoverPanel)
+    panel.run()
+    text = finish(panel)
+    found = panel.found
+    assert found.cut.well_posed.all() and not found.cut.surrounded.any() and not found.cut.clear.any()
+    assert "Nothing stands out" in text and "is a guess" not in text and "clear" not in text.split("Nothing")[0]

@@ -10,7 +10,7 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QWidget
 
-from napari_dinov3._napari.compat import camera_of
+from napari_dinov3._napari.compat import camera_of, unwrap
 from napari_dinov3.widgets.segment.panel import SegmentPanel
 
 Open = Callable[[type], Any]
@@ -44,9 +44,11 @@ def test_no_stroke_is_lost_while_probes_train(dock: Open, viewer: Any, qtbot: An
     viewer.show()  # hidden windows get no mouse
     viewer.window.resize(1000, 700)
     viewer.dims.set_point(0, 0)
-    panel.setValue({"head": "linear"})
+    panel.setValue({"head": "linear", "probability": True, "uncertainty": True})
     panel.new_scribbles()
     layer = viewer.layers["stack scribbles"]
+    viewer.add_points(np.zeros((0, 3)), name="mine", units=layer.units)
+    viewer.layers.selection.active = unwrap(layer)
     layer.brush_size = 2
     qtbot.wait(100)
     viewer.reset_view()
@@ -57,6 +59,9 @@ def test_no_stroke_is_lost_while_probes_train(dock: Open, viewer: Any, qtbot: An
         layer.selected_label = 1 + number % 2
         paint(viewer, canvas, points, qtbot)
         qtbot.wait(120)
+        for each in viewer.layers:
+            if not each.visible:  # probabilities, as soon as they are there
+                each.visible = True
     data = np.asarray(layer.data)[0]
     for number, points in enumerate(strokes):
         for row, col in points:
@@ -68,6 +73,9 @@ def test_no_stroke_is_lost_while_probes_train(dock: Open, viewer: Any, qtbot: An
     assert panel.status.property("state") == "done", panel.status.text()
     assert np.asarray(viewer.layers["stack labels"].data).all()
     assert panel.classes.value()[0].pixels == np.count_nonzero(data == 1)
+    soft = ["stack probability 1", "stack probability 2", "stack uncertainty"]
+    assert [each.name for each in viewer.layers] == ["stack", "stack labels", *soft, "stack scribbles", "mine"]
+    assert viewer.layers.selection.active.name == "stack scribbles" and layer.mode == "paint"
     for _ in strokes:
         layer.undo()
     assert not np.asarray(layer.data).any()

@@ -154,9 +154,15 @@ def test_soft_layers_are_replaced_and_copied_as_python(panel_of: Open, finish: F
     scribble(panel, model)
     panel.setValue({"probability": True, "uncertainty": True})
     train(panel, finish)
-    assert "3 more, hidden at first" in train(panel, finish)
+    assert "and 3 more, hidden (click the eye in the layer list)." in train(panel, finish)
     soft = ["stack probability 1", "stack probability 2", "stack uncertainty"]
-    assert [layer.name for layer in model.layers][-3:] == soft and len(model.layers) == 6
+    model.layers[soft[0]].visible = True
+    finish(panel)
+    assert "and 3 more, 2 of them hidden" in train(panel, finish)
+    for name in soft:
+        model.layers[name].visible = True
+    assert "hidden" not in train(panel, finish) and "and 3 more." in finish(panel)
+    assert [layer.name for layer in model.layers] == ["stack", "stack labels", *soft, "stack scribbles"]
     exec(panel.script(), {"viewer": model})
     for name in soft:
         copied = next(layer for layer in model.layers if layer.name.startswith(name) and layer is not model.layers[name])

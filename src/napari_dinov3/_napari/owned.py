@@ -60,7 +60,7 @@ class OwnedLayer:
         else:
             layer.data = data
             layer.metadata = dict(metadata)
-        self._shown = layer.data
+        self._shown = unwrap(layer).data  # a proxy gives another object for data of a class of ours each time
         return layer
 
     def reusable(self, belongs_to: Hashable) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -42,6 +42,11 @@ def add_pixels(
     layer : napari layer
     """
     return _add(viewer, kind, placement.arrange(storable(data, kind)), name, metadata, placement.pixel_transform(), options)
+
+
+def add_arranged(viewer: Any, placement: Placement, data: Any, *, name: str, metadata: Mapping[str, Any], **options: Any) -> Any:
+    """Add an image whose data have the axes of the source layer already; see :func:`add_pixels`."""
+    return _add(viewer, "image", data, name, metadata, placement.pixel_transform(), options)
 
 
 def add_patches(
@@ -84,6 +89,26 @@ def selection_kept(viewer: Any) -> Iterator[None]:
             viewer.layers.selection.add(unwrap(layer))
     if active is not None and active in viewer.layers:
         viewer.layers.selection.active = unwrap(active)
+
+
+def beneath(viewer: Any, layer: Any, painted_in: Hashable, *, image: Hashable) -> None:
+    """Move a new result under the layer people paint in, so that strokes stay seen; the order of all other layers stays.
+
+    Parameters
+    ----------
+    viewer : napari viewer
+        Also a ViewerModel.
+    layer : napari layer
+        Just added.
+    painted_in : hashable
+        Unique id of the layer with the strokes; nothing is moved where it is not there.
+    image : hashable
+        Unique id of the source. A result is not moved under it, where nobody would see it.
+    """
+    places = {each.unique_id: place for place, each in enumerate(viewer.layers)}
+    top = places.get(painted_in)
+    if top is not None and places.get(image, -1) < top < places[layer.unique_id]:
+        viewer.layers.move(places[layer.unique_id], top)
 
 
 def empty_labels(

@@ -106,11 +106,13 @@ def run(options: argparse.Namespace) -> int:
         write(options.boxes, rows or {name: [] for name in ("plane", *names)}, overwrite=options.overwrite)
     cut = result.cut
     what = counted(result.count, "object") if config.output == "objects" else counted(len(rows), "piece")
-    say(f"{what} in {counted(len(cut), 'plane')}; the cut is clear in {int(cut.clear.sum())} of them")
+    one = "; the cut is clear" if cut.clear.all() else ""
+    decided = one if len(cut) == 1 else f"; the cut is clear in {int(cut.clear.sum())} of them"
+    say(f"{what} in {counted(len(cut), 'plane')}{decided}")
     unclear = int((cut.well_posed & ~cut.clear).sum())
     if unclear:
         say(f"In {counted(unclear, 'plane')} nothing stands out: the patches are spread as in noise of the same texture")
-    guessed = config.output == "cut" and result.options.side == "border" and int((result.well_posed & ~result.surrounded).sum())
+    guessed = config.output == "cut" and result.options.side == "border" and int((result.clear & ~result.surrounded).sum())
     if guessed:
         where = f"In {counted(guessed, 'plane')}"
         say(f"{where} both sides reach the border, so which one is the object is a guess; --invert turns it")

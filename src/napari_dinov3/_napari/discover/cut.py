@@ -77,6 +77,14 @@ def masks_line(placement: Placement) -> str:
     )
 
 
+def clear_text(cut: TokenCut) -> str:
+    """Say where the cut is clear, as the end of a sentence; of a single image whose cut is not, other sentences say why."""
+    decided = int(cut.clear.sum())
+    if len(cut) == 1:
+        return "; the cut is clear" if decided else ""
+    return f"; the cut is clear in {decided} of {counted(len(cut), 'plane')}"
+
+
 def unclear_text(cut: TokenCut) -> str:
     """Say where nothing stands out, although the cut is well posed; empty where there is nothing to say."""
     count = int((cut.well_posed & ~cut.clear).sum())
@@ -87,8 +95,11 @@ def unclear_text(cut: TokenCut) -> str:
 
 
 def side_text(cut: TokenCut) -> str:
-    """Say where the border did not tell which side is the object; empty where there is nothing to say."""
-    guessed = int((cut.well_posed & ~cut.surrounded).sum()) if cut.options.side == "border" else 0
+    """Say where the border did not tell which side is the object; empty where there is nothing to say.
+
+    Where nothing stands out there is no object, and its side is nobody's question.
+    """
+    guessed = int((cut.clear & ~cut.surrounded).sum()) if cut.options.side == "border" else 0
     if not guessed:
         return ""
     where = "Both" if len(cut) == 1 else f"In {guessed} of {counted(len(cut), 'plane')} both"

@@ -187,31 +187,30 @@ def label_steps(work: Round, pace: MutableMapping[Hashable, float]) -> Job[Predi
         prediction.done &= set(prediction.labels.planes())  # of a large stack only the last ones are kept
         done = 50 + 50 * len(prediction.done) // count
         yield PlaneReady(done, 100, f"labels of plane {plane + 1}: {len(prediction.done)} of {count}")
-        if plane == work.focus:
-            yield from soft_steps(work, most=1)
+        if work.focus in prediction.done:
+            yield from soft_steps(work, in_view=True)
     yield from soft_steps(work)
     if work.truth is not None and prediction.complete:
         prediction.report = yield from part_of(report_steps(prediction.labels, work.truth), start=99, span=1, total=100)
     return prediction
 
 
-def soft_steps(work: Round, *, most: int | None = None) -> Job[None]:
+def soft_steps(work: Round, *, in_view: bool = False) -> Job[None]:
     """Compute probabilities and uncertainty where they are looked at, the plane in view first, then those around it.
 
     Parameters
     ----------
     work : Round
         Trained.
-    most : int, optional
-        Stop after so many planes; by default as many are computed as are kept.
+    in_view : bool
+        Only the plane in view; by default as many are computed as are kept.
     """
     if not work.soft:
         return
     soft = work.prediction.soft_of(work.request.source.planes)
     done = 0
-    while most is None or done < most:
-        plane = soft.wanted(work.focus, done)
-        if plane is None or (work.focus in soft and not work.everything):
+    while (plane := soft.wanted(work.focus, done)) is not None:
+        if work.focus in soft and (in_view or not work.everything):
             return
         yield from part_of(fill_steps(soft.features, (plane,)), start=99, span=0, total=100)
         soft.plane(plane)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from napari_dinov3._napari.owned import OwnedLayer
 from napari_dinov3._napari.provenance import provenance
-from napari_dinov3._napari.results import add_pixels
+from napari_dinov3._napari.results import add_pixels, beneath
 from napari_dinov3._napari.segment.classes import copy_of, default_name, names_of, result_features
 from napari_dinov3._napari.segment.live import Round
 from napari_dinov3._napari.segment.prediction import LABELS_SHARE, LOOKED_AT, Canvas, PlaneStack
@@ -74,9 +75,7 @@ def _add(viewer: Any, owned: OwnedLayer, work: Round, canvas: Canvas) -> Any:
         layer = add_pixels(
             viewer, placement, canvas.array, kind="labels", name=f"{placement.name} labels", metadata=metadata, **options
         )
-        above = next((each for each in viewer.layers if each.unique_id == work.painted_in), None)
-        if above is not None:
-            below(viewer, layer, above)
+        beneath(viewer, layer, work.painted_in, image=placement.layer_id)
         return layer
 
     return owned.show(placement.arrange(canvas.array), belongs_to=work.request.place, metadata=metadata, add=add)
@@ -106,14 +105,6 @@ def prepare(viewer: Any, owned: OwnedLayer, work: Round) -> Canvas:
     return canvas
 
 
-def below(viewer: Any, layer: Any, above: Any) -> None:
-    """Move a result under the layer people paint in, so that strokes stay seen."""
-    places = [each.unique_id for each in viewer.layers]
-    at, top = places.index(layer.unique_id), places.index(above.unique_id)
-    if at > top:
-        viewer.layers.move(at, top)
-
-
 def adopt_classes(owned: OwnedLayer, scribbles: Any, work: Round) -> None:
     """Give the result the colours and names that the scribbles have now."""
     layer = owned.layer
@@ -129,13 +120,13 @@ def adopt_classes(owned: OwnedLayer, scribbles: Any, work: Round) -> None:
     layer.metadata = metadata_of(work)
 
 
-def result_text(viewer: Any, work: Round, layer: Any, more: int, warning: str) -> str:
-    """Say what a round has made."""
+def result_text(viewer: Any, work: Round, layer: Any, soft: Sequence[Any], warning: str) -> str:
+    """Say what a round has made: its labels `layer`, and the layers `soft` with probabilities and uncertainty."""
     prediction = work.prediction
     given = {value: name for value, name in work.names.items() if name != default_name(value)}
     classes = ", ".join(f"{value} {given.get(value, '')}".strip() for value in prediction.probe.classes_)
     text = f"Classes {classes} in layer {layer.name!r}"
-    text += f" and {more} more, hidden at first." if more else "."
+    text += f" and {_soft_text(soft)}." if soft else "."
     if prediction.report:
         text += f" {prediction.report.splitlines()[0]}."
     if not work.everything:
@@ -144,6 +135,14 @@ def result_text(viewer: Any, work: Round, layer: Any, more: int, warning: str) -
     if all(other.unique_id != placement.layer_id for other in viewer.layers):
         text += f" The image {placement.name!r} was removed meanwhile; its labels stay."
     return "\n".join(part for part in (text, warning) if part)
+
+
+def _soft_text(soft: Sequence[Any]) -> str:
+    """Count layers, and say which of them cannot be seen and how they can."""
+    hidden = sum(not layer.visible for layer in soft)
+    if not hidden:
+        return f"{len(soft)} more"
+    return f"{len(soft)} more, {'' if hidden == len(soft) else f'{hidden} of them '}hidden (click the eye in the layer list)"
 
 
 def _redraw(viewer: Any, owned: OwnedLayer, work: Round, changed: set[int]) -> None:

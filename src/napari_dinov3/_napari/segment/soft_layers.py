@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, MutableMapping
-from functools import partial
+from collections.abc import Callable, Hashable, Mapping, MutableMapping
 from typing import Any
 
 import numpy as np
@@ -12,9 +11,9 @@ from napari_dinov3._napari import script
 from napari_dinov3._napari.jobs import FeatureRequest
 from napari_dinov3._napari.layers import Placement
 from napari_dinov3._napari.owned import OwnedLayer
-from napari_dinov3._napari.results import add_pixels
+from napari_dinov3._napari.results import add_arranged, beneath
 from napari_dinov3._napari.segment.prediction import Prediction
-from napari_dinov3._napari.segment.soft_stack import SoftCanvas
+from napari_dinov3._napari.segment.soft_stack import SoftCanvas, SoftView
 from napari_dinov3.errors import InputError
 from napari_dinov3.evaluate.metrics import Report, evaluate_labels
 from napari_dinov3.image import Planes
@@ -34,6 +33,7 @@ def show_soft_layers(
     uncertainty: bool,
     metadata: Mapping[str, Any],
     canvases: MutableMapping[str, SoftCanvas] | None = None,
+    painted_in: Hashable = None,
 ) -> list[Any]:
     """Show lazy layers with the probability of each class, and with the uncertainty; hidden at first, as they cover the image.
 
@@ -53,6 +53,8 @@ def show_soft_layers(
         As in :func:`~napari_dinov3._napari.results.add_pixels`.
     canvases : mapping, optional
         What the layers show, by kind; updated. A layer that is as it was made goes on with its own, and is drawn again.
+    painted_in : hashable, optional
+        Unique id of the scribbles layer; new layers come beneath it.
 
     Returns
     -------
@@ -73,29 +75,36 @@ def show_soft_layers(
             if canvas.follow(soft, index):
                 layer.layer.metadata = dict(metadata)
                 layer.refresh()
+            elif canvas.outdated:
+                layer.refresh()
         else:
             canvas = canvases[kind] = SoftCanvas(soft, index)
-            _add_layer(viewer, layer, request, canvas, kind, metadata)
+            canvas.attended = True  # until the panel knows better: adding a layer must not compute
+            _add_layer(viewer, layer, request, canvas, kind, metadata, painted_in)
         shown.append(layer.layer)
     return shown
 
 
 def _add_layer(
-    viewer: Any, owned: OwnedLayer, request: FeatureRequest, canvas: SoftCanvas, kind: str, metadata: Mapping[str, Any]
+    viewer: Any,
+    owned: OwnedLayer,
+    request: FeatureRequest,
+    canvas: SoftCanvas,
+    kind: str,
+    metadata: Mapping[str, Any],
+    painted_in: Hashable,
 ) -> None:
     placement = request.source.placement
-    add = partial(
-        add_pixels,
-        viewer,
-        placement,
-        canvas.array,
-        name=f"{placement.name} {kind}",
-        metadata=metadata,
-        colormap="magma" if kind == UNCERTAINTY else "viridis",
-        cache=False,  # what is drawn changes behind the array
-        **SOFT_LOOK,
-    )
-    owned.show(placement.arrange(canvas.array), belongs_to=request.place, metadata=metadata, add=add)
+    view = SoftView(canvas, placement)
+
+    def add() -> Any:
+        name = f"{placement.name} {kind}"
+        colormap = "magma" if kind == UNCERTAINTY else "viridis"
+        layer = add_arranged(viewer, placement, view, name=name, metadata=metadata, colormap=colormap, **SOFT_LOOK)
+        beneath(viewer, layer, painted_in, image=placement.layer_id)
+        return layer
+
+    owned.show(view, belongs_to=request.place, metadata=metadata, add=add)
 
 
 def soft_script(placement: Placement, arguments: str, *, probability: bool, uncertainty: bool) -> list[str]:

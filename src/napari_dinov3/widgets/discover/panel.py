@@ -27,7 +27,6 @@ from napari_dinov3.widgets.form import Form, wrapped_label
 from napari_dinov3.widgets.image_panel import ImagePanel
 from napari_dinov3.widgets.runner import Cancelled, Done, Failed
 from napari_dinov3.widgets.status import error_text
-from napari_dinov3.wording import counted
 
 PICK_OFF, PICK_ON = "Click on the object", "Click on the object: on"
 
@@ -228,11 +227,8 @@ class DiscoverPanel(ImagePanel):
 
         data = placement.arrange(results.storable(masks, "labels"))
         layer = self.owned.show(data, belongs_to=found.request.place, metadata=metadata, add=add)
-        decided = int(found.cut.clear.sum())
-        share = found.cut.grid_masks.mean()
-        planes = counted(len(found.cut), "plane")
-        clear = f"{layer.name!r} covers {share:.0%} of the image; the cut is clear in {decided} of {planes}."
-        return " ".join(filter(None, (clear, discovery.unclear_text(found.cut), discovery.side_text(found.cut))))
+        covers = f"{layer.name!r} covers {found.cut.grid_masks.mean():.0%} of the image{discovery.clear_text(found.cut)}."
+        return " ".join(filter(None, (covers, discovery.unclear_text(found.cut), discovery.side_text(found.cut))))
 
     def _show_remask(self, result: tuple[TokenCut, Any]) -> str:
         found, (cut, masks) = self.found, result

@@ -20,12 +20,15 @@ from napari_dinov3._napari.segment.live import PlaneReady, Round, SoftReady
 from napari_dinov3._napari.segment.prediction import Canvas, PlaneStack, Prediction
 from napari_dinov3._napari.segment.result_layer import metadata_of
 from napari_dinov3._napari.segment.scribble_book import Painted
+from napari_dinov3._napari.segment.soft_attention import SoftAttention
 from napari_dinov3._napari.segment.soft_layers import show_soft_layers
+from napari_dinov3._napari.segment.soft_stack import SoftCanvas
 from napari_dinov3.errors import InputError
 from napari_dinov3.features.on_demand import planes_here
 from napari_dinov3.image import Planes
 from napari_dinov3.progress import Job, Progress
 from napari_dinov3.widgets.image_panel import ImagePanel
+from napari_dinov3.widgets.layer_chooser import LayerChooser
 from napari_dinov3.widgets.runner import Cancelled, Done, Failed
 from napari_dinov3.widgets.segment.class_editor import ClassEditor
 from napari_dinov3.widgets.segment.learning_curve import LearningCurve
@@ -43,6 +46,7 @@ class LivePanel(ImagePanel):
     """Base of the Segment panel: everything between a stroke and its answer."""
 
     live: QCheckBox
+    scribbles: LayerChooser
     files: ProbeFiles
     editor: ClassEditor
     watch: ScribbleWatch
@@ -55,8 +59,12 @@ class LivePanel(ImagePanel):
         self._round: Round | None = self.session.kept(NAME).get("run")
         self._canvas: Canvas | None = None if self._round is None else self._round.canvas
         self._painted: Painted | None = None
-        self._in_round = False
+        self._in_round = self._filling = False
+        self._said = "", "ready"
         self._plane = 0
+        self.soft = SoftAttention(partial(self.session.owned, NAME), self._canvases, self.fill_soft)
+        self.soft.follow()
+        self.on_close(self.soft.stop)
 
     def make_round(self, scribbles: Planes | Painted | None, *, everything: bool = True) -> Round:
         """Make a round from the present settings."""
@@ -72,20 +80,51 @@ class LivePanel(ImagePanel):
 
     def show_soft(self, run: Round) -> list[Any]:
         """Show probabilities and uncertainty where they are asked for; give the layers."""
-        canvases = self.session.kept(NAME).setdefault("soft", {})
-        owned, metadata = partial(self.session.owned, NAME), metadata_of(run)
-        return show_soft_layers(
-            self.viewer, owned, run.request, run.prediction, metadata=metadata, canvases=canvases, **self.soft_wanted()
+        shown = show_soft_layers(
+            self.viewer,
+            partial(self.session.owned, NAME),
+            run.request,
+            run.prediction,
+            metadata=metadata_of(run),
+            canvases=self.session.kept(NAME).setdefault("soft", {}),
+            painted_in=run.painted_in,
+            **self.soft_wanted(),
         )
+        self.soft.follow()
+        return shown
 
     def looks_soft(self) -> bool:
         """Whether a layer with probabilities or uncertainty is visible, and will be brought up to date."""
-        layers = (self.session.owned(NAME, kind).layer for kind in self.session.kept(NAME).get("soft", {}))
+        layers = (self.session.owned(NAME, kind).layer for kind in self._canvases())
         return any(self.soft_wanted().values()) and any(layer is not None and layer.visible for layer in layers)
+
+    def fill_soft(self, event: Any = None) -> None:
+        """Have the worker fill the plane in view of visible probabilities and uncertainty, where it is not there."""
+        run, image = self._round, self.image.value()
+        if run is not None and (image is None or image.unique_id != run.request.source.placement.layer_id):
+            run = None
+        running = self.runner.running and self._in_round
+        missing = self.soft.attend(run, running=running)
+        if run is None or not run.prediction.trained:
+            return
+        if running:
+            run.soft = run.soft or self.looks_soft()
+        elif missing and not self.runner.running:
+            run.soft = self._in_round = self._filling = True
+            self._said = self.status.text(), self.status.property("state")
+            self.start(live.soft_steps(run), "Probabilities", self._show_filled, listed=False)
+
+    def _show_filled(self, result: None) -> str:
+        self.soft.draw_thumbnails()
+        return "Probabilities are drawn."
+
+    def _canvases(self) -> dict[str, SoftCanvas]:
+        canvases: dict[str, SoftCanvas] = self.session.kept(NAME).get("soft", {})
+        return canvases
 
     def steps_of(self, work: Round) -> Job[Prediction]:
         """Make the job of a round, which is the present one from now on."""
-        self._round, self._in_round = work, True
+        self._round, self._in_round, self._filling = work, True, False
         work.soft = self.looks_soft()
         return live.round_steps(self.session, work, self._pace())
 
@@ -154,11 +193,25 @@ class LivePanel(ImagePanel):
         flat = unwrap(self.viewer).dims.ndisplay == 2  # a volume is drawn once all planes are there
         if run is not None and self._in_round and flat:
             self.show_soft(run)
+            self.fill_soft()  # those that are not asked for any more
+
+    def ready_text(self) -> str:
+        """Say what to paint next, as long as there is too little to learn from."""
+        if self.scribbles.value() is None or self.files.loaded is not None or self.session.kept(PROBES).get("examples"):
+            return ""
+        classes = 0 if self._painted is None else len(self._painted.counts)
+        if classes == 0:
+            return "Paint a stroke of class 1 in the image (key P takes the brush), then one of class 2 (key M)."
+        if classes == 1:
+            return "Now paint a stroke of a second class: choose it in the list of classes, or press key M."
+        return "" if self.live.isChecked() else f"Press '{self.run_text}', or switch 'Live' on."
 
     def on_painted(self, painted: Painted) -> None:
         """Take note of what is painted, and answer it where live is on."""
         self._painted = painted
         self.editor.show(painted)
+        if not self.runner.running and self.status.property("state") == "ready":
+            self.say("ready", self.ready_text())
         self._answer()
 
     def on_unreadable(self, error: Exception) -> None:
@@ -179,12 +232,16 @@ class LivePanel(ImagePanel):
     def on_view(self, event: Any = None) -> None:
         """Label the plane that came into view next; where planes are only labelled when looked at, now."""
         self.look_at_view()
+        self._label_view()
+        self.fill_soft()
+
+    def _label_view(self) -> None:
         run = self._round
         if run is None or self.runner.running or not self.live.isChecked() or run.everything:
             return
         labels = run.prediction.labels
         if isinstance(labels, PlaneStack) and self._plane not in run.prediction.done:
-            self._in_round, run.soft = True, self.looks_soft()
+            self._in_round, self._filling, run.soft = True, False, self.looks_soft()
             self.start(live.label_steps(run, self._pace()), "Live", self.show_result, listed=False)
 
     def _on_progress(self, event: Progress) -> None:
@@ -202,6 +259,14 @@ class LivePanel(ImagePanel):
             run.name_classes()
             self.files.trained = run.prediction.probe
         self._show_progress()  # what the last events did not bring any more
-        self._in_round = False
+        filled = self._filling and isinstance(outcome, Done)
+        again = filled or not self._filling  # what failed or was cancelled is not begun anew by itself
+        self._in_round = self._filling = False
         super()._on_finished(outcome)
+        if filled:  # nobody has asked for it; what was said of the last answer still holds
+            text, state = self._said
+            self.status.setText(text)
+            self.status.setProperty("state", state)
         self._answer()  # what was painted while another job went on
+        if again:
+            self.fill_soft()

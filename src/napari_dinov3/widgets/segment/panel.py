@@ -183,6 +183,7 @@ class SegmentPanel(LivePanel):
         super().changed()
         if not self._restoring:
             self.watch.look()
+            self.fill_soft()  # the image may be another one, or gone
 
     def refresh(self, *_: Any) -> None:
         """Bring buttons in step, the task's own too."""
@@ -212,6 +213,7 @@ class SegmentPanel(LivePanel):
         )
         layer.brush_size = max(3, min(source.planes.shape[1:]) // 64)
         layer.mode = "paint"
+        self._painted = None
         self.scribbles.setValue(layer)
         if self.live.isChecked() and self.loaded is None and self.owned.layer is None:
             work = self.make_round(None)
@@ -250,10 +252,11 @@ class SegmentPanel(LivePanel):
         self.owned.refresh_thumbnail()
         self.session.kept(NAME).update(layer_id=run.request.source.placement.layer_id, run=run)
         soft = self.show_soft(run)
+        self.soft.draw_thumbnails()
         self.refresh()
         self.report.setText(result.report)
         warning = "" if result.features is None else scale_warning(run.examples, result.features)
-        return result_text(self.viewer, run, layer, len(soft), warning)
+        return result_text(self.viewer, run, layer, soft, warning)
 
     def cancelled_text(self) -> str:
         """Say how many planes are labelled."""
