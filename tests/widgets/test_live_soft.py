@@ -139,6 +139,22 @@ def test_planes_that_no_worker_fills_any_more_are_computed_when_they_are_drawn(
     assert [(name == WORKER, plane) for name, plane in gate.computed] == [(False, 2)]
 
 
+def test_a_panel_that_is_opened_again_goes_on_filling(soft: Any, panel_of: Open, model: Any, settled: Any) -> None:
+    panel, layer, gate = soft
+    layer.visible = True
+    settled(panel)
+    panel.dispose()
+    again = panel_of(SegmentPanel)
+    gate.computed.clear()
+    gate.open.clear()
+    model.dims.set_point(0, 4)
+    assert np.isnan(drawn(layer)).all()
+    gate.open.set()
+    settled(again)
+    assert np.isfinite(drawn(layer)).all()
+    assert set(gate.computed) == {(WORKER, 2)}
+
+
 def test_the_status_line_says_what_to_paint_next(panel_of: Open, model: Any, settled: Any) -> None:
     panel = panel_of(SegmentPanel)
     panel.setValue({"head": "linear"})

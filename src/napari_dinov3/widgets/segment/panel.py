@@ -164,6 +164,8 @@ class SegmentPanel(LivePanel):
         for name, chooser in (("scribbles", self.scribbles), ("reference", self.reference)):
             if value.get(name) is not None:
                 chooser.setValue(value[name])
+        self.look_at_view()
+        self.fill_soft()  # a panel that was opened again goes on with it
 
     def config(self) -> ProbeConfig:
         """Give the probe's settings."""
