@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import napari_dinov3 as nd
-from napari_dinov3.align import stack
+from napari_dinov3.align import matching, stack
 from napari_dinov3.align.link_file import LinkFile
 from napari_dinov3.errors import FileFormatError
 
@@ -20,15 +20,16 @@ def images():
 
 def test_what_is_in_the_file_is_not_matched_again(images, tmp_path, monkeypatch):
     options = {"model": "translation", "backbone": None}
-    job = stack.align_stack_steps(images, known=LinkFile(tmp_path / "links.jsonl", ABOUT), **options)
-    for _ in range(4):
+    known = LinkFile(tmp_path / "links.jsonl", ABOUT)
+    job = stack.align_stack_steps(images, known=known, **options)
+    while not known:
         next(job)
     job.close()
     done = len(LinkFile(tmp_path / "links.jsonl", ABOUT))
     assert 0 < done < 6
     calls = []
-    real = stack.fit_sections
-    monkeypatch.setattr(stack, "fit_sections", lambda *a, **k: calls.append(1) or real(*a, **k))
+    real = matching.fit_sections
+    monkeypatch.setattr(matching, "fit_sections", lambda *a, **k: calls.append(1) or real(*a, **k))
     path = nd.align_stack(images, known=LinkFile(tmp_path / "links.jsonl", ABOUT), **options)
     assert len(calls) == 6 - done
     np.testing.assert_allclose(path.transforms, nd.align_stack(images, **options).transforms)

@@ -132,7 +132,7 @@ def test_unticking_a_plane_leaves_it_out_without_matching_again(aligned: Any, fi
     def refuse(*_: Any, **__: Any) -> Any:
         raise AssertionError("matched again")
 
-    monkeypatch.setattr("napari_dinov3.align.stack.fit_sections", refuse)
+    monkeypatch.setattr("napari_dinov3.align.matching.fit_sections", refuse)
     before = aligned.kept
     aligned.table.item(1, 0).setCheckState(Qt.CheckState.Unchecked)
     finish(aligned)

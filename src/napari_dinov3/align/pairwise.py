@@ -52,6 +52,8 @@ from napari_dinov3.progress import Job, Progress, collect
 
 _VOUCHING = 0.5  # agreement: freed, outlines of unrelated tissue reach 0.45, sections of one organ 0.6 and more
 _GIVEN_UP = 0.005  # agreement: noise alone costs no more on the way to the most likely place
+_ROUGHLY = 0.1  # pixels of a reduced image
+_NEARLY = 0.02  # pixels of the last step: the next one, and the polish, would be a tenth of it
 _LANDMARK_CONTROLS = 8  # control points along the longer side of a field drawn through landmarks
 
 
@@ -256,13 +258,18 @@ def fit_sections(
 
 
 def _vouched(fixed: Section, moving: Section, fit: Fit, model: LinearModel) -> Fit:
-    """Where a simple model fits too badly to convince, let an affine one say whether the two match at all."""
+    """Where a simple model fits too badly to convince, let an affine one say whether the two match at all.
+
+    The pose is that of the simple model, or the nearest to the affine one, whichever agrees better.
+    """
     coarse = coarse_pose(fixed.image, moving.image, model="affine", angles=(), hints=[fit.matrix])
     free = _refined(fixed, moving, coarse, "affine")
     if not free.match.accepted or free.match.agreement < _VOUCHING:
         return fit
-    shape = (fixed.image.shape[0], fixed.image.shape[1])
-    return Fit(nearest(free.matrix, model, shape), free.match)
+    shape, target = (fixed.image.shape[0], fixed.image.shape[1]), comparable_channels(fixed.image, floor=FAINT)
+    poses = [fit.matrix, nearest(free.matrix, model, shape)]  # on faint images the first is right, and the more precise
+    agree = [combined_agreement(overlay(target, moving.image, pose).agreement) for pose in poses]
+    return Fit(poses[int(np.argmax(agree))], free.match)
 
 
 def landmark_matrix(landmarks: Landmarks, *, model: LinearModel) -> Matrix:
@@ -313,7 +320,7 @@ def _refined(fixed: Section, moving: Section, coarse: Candidate, model: LinearMo
     for factor in dict.fromkeys((level, 1)):
         target, image = comparable_channels(shrink(fixed.image, factor), floor=FAINT), shrink(moving.image, factor)
         start = scaled(matrix, 1 / factor)
-        refined = refine(target, image, start, model=model)
+        refined = refine(target, image, start, model=model, tolerance=_NEARLY if factor == 1 else _ROUGHLY)
         before, after = (combined_agreement(overlay(target, image, m).agreement) for m in (start, refined))
         if after >= before:
             matrix = scaled(refined, factor)

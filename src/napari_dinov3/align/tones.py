@@ -38,17 +38,17 @@ def same_tones(fixed: FloatArray, moving: FloatArray, known: npt.NDArray[np.bool
     if spread <= 1e-6 * (abs(middle) + 1e-6):
         return moving
     t = (ws - np.float32(middle)) / np.float32(spread)
-    y, x = (np.linspace(-0.5, 0.5, n, dtype=np.float32) for n in fixed.shape)
-    y, x = np.broadcast_to(y[:, None], t.shape), np.broadcast_to(x[None, :], t.shape)
-    one = np.ones_like(t)
-    offsets = [one, y, x, y * y, y * x, x * x]
-    gains = [one, y, x]
-    columns = [*offsets, *(g * t for g in gains), *(t**k for k in range(2, _CURVE + 1))]
-    factors = _robust_fit(columns, fs, known)
-    slopes = [*gains, *(k * t ** (k - 1) for k in range(2, _CURVE + 1))]
-    fit = sum((c * column for c, column in zip(factors, columns, strict=True)), np.zeros_like(t))
-    slope = sum((c * s for c, s in zip(factors[len(offsets) :], slopes, strict=True)), np.zeros_like(t))
-    return np.asarray(fit + slope / np.float32(spread) * (moving - ws), np.float32)
+    y, x = np.linspace(-0.5, 0.5, t.shape[0], dtype=np.float32)[:, None], np.linspace(-0.5, 0.5, t.shape[1], dtype=np.float32)
+    surface = [np.ones_like(y), y, x, y * y, y * x, x * x]
+    at = np.flatnonzero(known)[::_EVERY]
+    there = [np.broadcast_to(part, t.shape).ravel()[at] for part in surface]
+    tones = t.ravel()[at]
+    design = np.stack([*there, *(part * tones for part in there[:3]), *(tones**k for k in range(2, _CURVE + 1))], axis=1)
+    offset, gain, curve = np.split(_robust_fit(design, fs.ravel()[at]), [len(surface), len(surface) + 3])
+    shading, linear = (sum(c * part for c, part in zip(cs, surface, strict=False)) for cs in (offset, gain))
+    bent = np.polynomial.Polynomial([0.0, 0.0, *curve])
+    slope = (linear + bent.deriv()(t)) / np.float32(spread)
+    return np.asarray(shading + linear * t + bent(t) + slope * (moving - ws), np.float32)
 
 
 def _smoothed(image: FloatArray, known: npt.NDArray[np.bool_]) -> FloatArray:
@@ -58,14 +58,12 @@ def _smoothed(image: FloatArray, known: npt.NDArray[np.bool_]) -> FloatArray:
     return np.asarray(ndimage.gaussian_filter(image * known, SMOOTHING) / np.maximum(share, 1e-3), np.float32)
 
 
-def _robust_fit(columns: list[FloatArray], target: FloatArray, known: npt.NDArray[np.bool_]) -> FloatArray:
-    at = np.flatnonzero(known)[::_EVERY]
-    design = np.stack([column.ravel()[at] for column in columns], axis=1).astype(np.float64)
-    wanted = target.ravel()[at].astype(np.float64)
-    root = np.ones(len(at))
-    factors: npt.NDArray[np.float64] = np.zeros(design.shape[1])
+def _robust_fit(design: FloatArray, target: FloatArray) -> FloatArray:
+    columns, wanted = design.astype(np.float64), target.astype(np.float64)
+    root = np.ones(len(wanted))
+    factors: npt.NDArray[np.float64] = np.zeros(columns.shape[1])
     for _ in range(_ROBUST_STEPS):
-        factors = np.asarray(np.linalg.lstsq(design * root[:, None], wanted * root, rcond=None)[0], np.float64)
-        left = np.abs(wanted - design @ factors)
+        factors = np.asarray(np.linalg.lstsq(columns * root[:, None], wanted * root, rcond=None)[0], np.float64)
+        left = np.abs(wanted - columns @ factors)
         root = 1 / np.sqrt(np.maximum(1.0, left / (2 * 1.4826 * float(np.median(left)) + 1e-12)))
     return factors.astype(np.float32)
