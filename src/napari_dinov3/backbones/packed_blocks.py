@@ -22,7 +22,7 @@ from napari_dinov3.backbones.device import has_tiles
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-_SCORES = 1 << 20  # of one head at a time: fewer make the products inefficient, more leave the caches
+_SCORES = 1 << 19  # of one head at a time: fewer make the products inefficient, more leave the caches
 _FEW_TOKENS = 512  # up to here all heads at once are quicker than one after the other
 _SAFE_SUMS = 1e-30, 1e30  # of exponentials: far from where bfloat16 ends, 1e-38 and 3e38
 _TYPICAL_TOKENS = 1029  # of a 512-pixel tile; what the packing is laid out for, any other number works
