@@ -64,3 +64,23 @@ def test_a_section_whose_links_contradict_each_other_is_bad():
     path = solved(chance, 20)
     assert path.bad == (9,)
     assert np.abs(path.transforms - np.eye(3)).max() < 1e-6
+
+
+def chance(link: Link, z: float) -> Link:
+    """Let a link be accepted, or not, as one of unrelated images."""
+    return Link(link.first, link.second, translation_matrix(20, 5), MatchQuality(z=z, lead=1.5, agreement=0.2, overlap=0.9))
+
+
+def test_a_section_that_matches_few_and_barely_is_bad_although_those_agree():
+    links = [
+        chance(k, 7.0 if k.second in (10, 11) and k.first == 9 else 3.0) if 9 in (k.first, k.second) else k
+        for k in right_links(20)
+    ]
+    assert solved(links, 20).bad == (9,)
+    with_it = solve_stack(links, nd.as_planes(np.zeros((20, 64, 64), np.uint8)), model="translation", include=[9])
+    assert with_it.bad == ()
+
+
+def test_where_all_sections_match_only_the_next_none_is_doubtful():
+    links = [k if k.second - k.first == 1 else chance(k, 3.0) for k in right_links(20)]
+    assert solved(links, 20).bad == ()

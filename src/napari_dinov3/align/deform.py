@@ -91,9 +91,9 @@ def fit_field(
     for level, side in enumerate(_LEVEL_SIDES[: len(sides) + 1]):
         factor = max(1, int(np.ceil(max(shape) / side)))
         field = resampled(field, shape, finest * max(1, 2 ** (2 - level)))
-        field = _improved(fixed, moving, matrix, field, factor)
         if factor == 1 and level >= 2:
             break
+        field = _improved(fixed, moving, matrix, field, factor)
     return _polished(fixed, moving, matrix, field)
 
 
@@ -168,20 +168,20 @@ def _improved(fixed: FloatArray, moving: FloatArray, matrix: Matrix, field: Spli
 
 
 def _polished(fixed: FloatArray, moving: FloatArray, matrix: Matrix, field: SplineField) -> SplineField:
-    """Take the last steps to the precision that noise allows."""
+    """Take the last steps to the precision that noise allows; where too little is shared for these, those of the channels."""
     shape = (fixed.shape[0], fixed.shape[1])
     stiffness = None
-    for _ in range(_POLISH_STEPS):
+    for step in range(_POLISH_STEPS):
         found = matched_terms(fixed, pull_grey(moving, matrix, field=field, shape=shape))
         equations = None if found is None else _gathered(found.terms, shape, matrix)
         if found is None or equations is None:
-            break
+            return field if step else _improved(fixed, moving, matrix, field, 1)
         # The filters know the noise of every frequency; wishes that scatter more are of content that differs.
         promised = found.standard_error**2 * 0.5 * float(np.sum(equations.rr + equations.cc))
         variance = max(promised, _variance(equations, shape))
-        step = _step(equations, field, matrix, shape, variance=variance, stiffness=stiffness)
-        field, stiffness = step.field, step.stiffness
-        if step.moved < _MOVES:
+        taken = _step(equations, field, matrix, shape, variance=variance, stiffness=stiffness)
+        field, stiffness = taken.field, taken.stiffness
+        if taken.moved < _MOVES:
             break
     return field
 

@@ -124,6 +124,29 @@ def consistent(links: Sequence[Link], shape: tuple[int, int], *, roughly: bool =
     return np.asarray(~known | (best <= allowed))
 
 
+def doubtful(links: Iterable[Link], count: int) -> set[int]:
+    """Find the sections that match their neighbours by chance, if at all.
+
+    A section of something else may resemble one or two of its neighbours as unrelated images do now and then. It gives itself
+    away against the rest of the stack: it matches less than half as many neighbours as sections here do, and none half as well.
+    """
+    pairs = list(links)
+    typical = {}
+    for distance in {link.second - link.first for link in pairs}:
+        alike = [link for link in pairs if link.second - link.first == distance]
+        scores = [link.match.z for link in alike if link.accepted]
+        typical[distance] = len(scores) / len(alike), float(np.median(scores)) if scores else np.inf
+    expected, found, best = np.zeros(count), np.zeros(count), np.zeros(count)
+    for link in pairs:
+        share, score = typical[link.second - link.first]
+        for section in (link.first, link.second):
+            expected[section] += share
+            if link.accepted:
+                found[section] += 1
+                best[section] = max(best[section], link.match.z / score)
+    return {int(z) for z in np.flatnonzero((found > 0) & (found < 0.5 * expected) & (best < 0.5))}
+
+
 def components(count: int, links: Iterable[Link]) -> npt.NDArray[np.int64]:
     """Find the connected parts of the graph.
 

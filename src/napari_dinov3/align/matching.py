@@ -127,8 +127,9 @@ def expected(found: Mapping[Pair, Link], first: int, second: int) -> Matrix | No
 
 
 def _compared(first: Section, second: Section, model: Model, rotation: float | None, hint: Matrix | None) -> Fit:
-    fit = fit_sections(first, second, model=linear_part(model), rotation=rotation, hint=hint, vouch=True)
-    return deformed(first, second, fit) if model == "elastic" and fit.match.accepted else fit
+    bends = model == "elastic"
+    fit = fit_sections(first, second, model=linear_part(model), rotation=rotation, hint=hint, vouch=True, precise=not bends)
+    return deformed(first, second, fit) if bends and fit.match.accepted else fit
 
 
 def _keep(running: dict[Future[Fit], Pair], finished: Iterable[Future[Fit]], known: MutableMapping[Pair, Link]) -> int:

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from napari_dinov3.align.channels import FAINT, comparable_channels, shrink
+from napari_dinov3.align.channels import FAINT, Channels, FloatArray, comparable_channels, shrink
 from napari_dinov3.align.coarse import (
     Candidate,
     angles_up_to,
@@ -181,7 +181,8 @@ def _fitted_steps(
     if landmarks is not None and landmark_use == "fit":
         return _from_landmarks(landmarks, model, sections)
     hint = None if landmarks is None else landmark_matrix(landmarks, model=linear)
-    fit = fit_sections(sections[0], sections[1], model=linear, rotation=rotation, hint=hint, vouch=True)
+    options: dict[str, Any] = {"model": linear, "rotation": rotation, "hint": hint, "vouch": True}
+    fit = fit_sections(sections[0], sections[1], precise=model != "elastic", **options)
     if model == "elastic" and fit.match.accepted:
         yield Progress(3, 4, "Elastic deformation")
         fit = deformed(sections[0], sections[1], fit)
@@ -215,6 +216,7 @@ def fit_sections(
     rotation: float | None = None,
     hint: Matrix | None = None,
     vouch: bool = False,
+    precise: bool = True,
 ) -> Fit:
     """Fit a linear transform to two prepared sections.
 
@@ -230,6 +232,8 @@ def fit_sections(
         Where the moving section is expected, in full pixels. If the match there is accepted, nothing else is tried.
     vouch : bool
         Let an affine fit decide whether the two match where `model` fits too badly to say; its nearest `model` is the answer.
+    precise : bool
+        Go on to the precision that noise allows; not needed where :func:`deformed` follows, which does.
 
     Returns
     -------
@@ -247,7 +251,7 @@ def fit_sections(
     best = Fit(np.eye(3), NO_MATCH)
     for angles, starts in attempts:
         coarse = coarse_pose(fixed.image, moving.image, model=model, angles=angles, hints=starts)
-        fit = _refined(fixed, moving, coarse, model)
+        fit = _refined(fixed, moving, coarse, model, precise=precise)
         if vouch and model != "affine" and not fit.match.accepted:
             fit = _vouched(fixed, moving, fit, model)
         if fit.match.z > best.match.z:
@@ -268,7 +272,7 @@ def _vouched(fixed: Section, moving: Section, fit: Fit, model: LinearModel) -> F
         return fit
     shape, target = (fixed.image.shape[0], fixed.image.shape[1]), comparable_channels(fixed.image, floor=FAINT)
     poses = [fit.matrix, nearest(free.matrix, model, shape)]  # on faint images the first is right, and the more precise
-    agree = [combined_agreement(overlay(target, moving.image, pose).agreement) for pose in poses]
+    agree = [_agreement(target, moving.image, pose) for pose in poses]
     return Fit(poses[int(np.argmax(agree))], free.match)
 
 
@@ -287,15 +291,14 @@ def deformed(fixed: Section, moving: Section, fit: Fit) -> Fit:
     fixed, moving : Section
         Of equal `factor`.
     fit : Fit
-        Linear, in full pixels.
+        Affine, in full pixels; need not be precise.
     """
     matrix = scaled(fit.matrix, 1 / fixed.factor)
     field = fit_field(fixed.image, moving.image, matrix)
     match = match_quality(fixed.image, moving.image, matrix, field=field)
     target = comparable_channels(fixed.image)
-    before, after = (combined_agreement(overlay(target, moving.image, matrix, field=f).agreement) for f in (None, field))
-    if not match.accepted or after <= before:
-        return fit
+    if not match.accepted or _agreement(target, moving.image, matrix, field) <= _agreement(target, moving.image, matrix):
+        return Fit(scaled(_precise(fixed, moving, matrix, "affine"), fixed.factor), fit.match)
     return Fit(fit.matrix, match, field.scaled(fixed.factor))
 
 
@@ -313,22 +316,30 @@ def _from_landmarks(landmarks: Landmarks, model: Model, sections: list[Section])
     return PairAlignment(matrix=matrix, field=bend, model=model, fixed_shape=shape, moving_shape=sections[1].shape, match=sure)
 
 
-def _refined(fixed: Section, moving: Section, coarse: Candidate, model: LinearModel) -> Fit:
+def _refined(fixed: Section, moving: Section, coarse: Candidate, model: LinearModel, *, precise: bool = True) -> Fit:
     """Refine level by level; a level that makes the agreement worse is not taken."""
-    matrix, after = coarse.matrix, 0.0
+    matrix = coarse.matrix
     level = (thumbnail_factor(fixed.image.shape, moving.image.shape) + 1) // 2
     for factor in dict.fromkeys((level, 1)):
         target, image = comparable_channels(shrink(fixed.image, factor), floor=FAINT), shrink(moving.image, factor)
         start = scaled(matrix, 1 / factor)
         refined = refine(target, image, start, model=model, tolerance=_NEARLY if factor == 1 else _ROUGHLY)
-        before, after = (combined_agreement(overlay(target, image, m).agreement) for m in (start, refined))
-        if after >= before:
+        if _agreement(target, image, refined) >= _agreement(target, image, start):
             matrix = scaled(refined, factor)
-    after = max(before, after)
-    polished = polish(fixed.image, moving.image, matrix, model=model)
-    if combined_agreement(overlay(target, image, polished).agreement) > after - _GIVEN_UP:
-        matrix = polished
+    if precise:
+        matrix = _precise(fixed, moving, matrix, model)
     return Fit(matrix, match_quality(fixed.image, moving.image, matrix))
+
+
+def _precise(fixed: Section, moving: Section, matrix: Matrix, model: LinearModel) -> Matrix:
+    """Take the last steps, unless the images agree less after them."""
+    target, polished = comparable_channels(fixed.image, floor=FAINT), polish(fixed.image, moving.image, matrix, model=model)
+    before, after = (_agreement(target, moving.image, m) for m in (matrix, polished))
+    return polished if after > before - _GIVEN_UP else matrix
+
+
+def _agreement(target: Channels, image: FloatArray, matrix: Matrix, field: SplineField | None = None) -> float:
+    return combined_agreement(overlay(target, image, matrix, field=field).agreement)
 
 
 def _feature_hints(fixed: Section, moving: Section) -> list[Matrix]:

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_dinov3.align.drift import DRIFTS, TEMPLATES, Drift, anchor_links, centred, keeping_trend
-from napari_dinov3.align.links import DEFAULT_REACH, Link, components, consistent, vouched
+from napari_dinov3.align.links import DEFAULT_REACH, Link, components, consistent, doubtful, vouched
 from napari_dinov3.align.matching import match_steps as match_steps
 from napari_dinov3.align.section import chosen_network
 from napari_dinov3.align.solve import Solution, interpolated, solve_poses
@@ -161,8 +161,8 @@ def solve_stack(
         As in :func:`align_stack_steps`.
     """
     links, count, shape = tuple(links), len(planes), planes.shape[1:]
-    left_out, linear = set(exclude), linear_part(model)
-    trusted = vouched(links, include)
+    trusted, include = vouched(links, include), set(include)
+    left_out, linear = set(exclude) | (doubtful(links, count) - include), linear_part(model)
     usable = [link for link in trusted if link.accepted and not {link.first, link.second} & left_out]
     usable = list(compress(usable, consistent(usable, shape, roughly=True)))
     part = components(count, usable)
