@@ -62,9 +62,7 @@ def main() -> None:
     options = parser.parse_args()
     images = sections(options.sections, options.side)
     tools: dict[str, Callable[[np.ndarray], int]] = {"ours": ours, "elastix": elastix}
-    print(
-        "| tool | links | wall s | processor s | 100 sections: links | wall s | processor s |\n|---|---|---|---|---|---|---|"
-    )
+    print("| tool | links | wall s | processor s | 100 sections: links | wall s | processor s |\n|---|---|---|---|---|---|---|")
     for name in options.tools:
         if name == "elastix" and not importlib.util.find_spec("itk"):
             print("itk-elastix is not installed")

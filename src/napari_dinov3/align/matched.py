@@ -164,7 +164,7 @@ def resampling_error(frequency: npt.NDArray[np.float64]) -> npt.NDArray[np.float
 
     References
     ----------
-    .. [1] P. Thevenaz, T. Blu, M. Unser, "Interpolation revisited", IEEE Trans. Med. Imaging 19 (2000),
+    .. [1] P. Thévenaz, T. Blu, M. Unser, "Interpolation revisited", IEEE Trans. Med. Imaging 19 (2000),
        doi:10.1109/42.875199.
     """
     f = np.abs(frequency)
