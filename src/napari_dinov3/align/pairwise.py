@@ -38,6 +38,7 @@ from napari_dinov3.align.transforms import (
     LinearModel,
     Model,
     check_model,
+    corners,
     fit_matrix,
     linear_part,
     nearest,
@@ -53,6 +54,7 @@ from napari_dinov3.progress import Job, Progress, collect
 _VOUCHING = 0.5  # agreement: freed, outlines of unrelated tissue reach 0.45, sections of one organ 0.6 and more
 _GIVEN_UP = 0.005  # agreement: noise alone costs no more on the way to the most likely place
 _ROUGHLY = 0.1  # pixels of a reduced image
+_SAME_POSE = 0.02  # of the longer side
 _NEARLY = 0.02  # pixels of the last step: the next one, and the polish, would be a tenth of it
 _LANDMARK_CONTROLS = 8  # control points along the longer side of a field drawn through landmarks
 
@@ -264,16 +266,16 @@ def fit_sections(
 def _vouched(fixed: Section, moving: Section, fit: Fit, model: LinearModel) -> Fit:
     """Where a simple model fits too badly to convince, let an affine one say whether the two match at all.
 
-    The pose is that of the simple model, or the nearest to the affine one, whichever agrees better.
+    The pose is the nearest to the affine one; that of the simple model where it is about the same, since then it is more precise.
     """
     coarse = coarse_pose(fixed.image, moving.image, model="affine", angles=(), hints=[fit.matrix])
     free = _refined(fixed, moving, coarse, "affine")
     if not free.match.accepted or free.match.agreement < _VOUCHING:
         return fit
-    shape, target = (fixed.image.shape[0], fixed.image.shape[1]), comparable_channels(fixed.image, floor=FAINT)
-    poses = [fit.matrix, nearest(free.matrix, model, shape)]  # on faint images the first is right, and the more precise
-    agree = [_agreement(target, moving.image, pose) for pose in poses]
-    return Fit(poses[int(np.argmax(agree))], free.match)
+    shape = (fixed.image.shape[0], fixed.image.shape[1])
+    near, points = nearest(free.matrix, model, shape), corners(shape)
+    apart = np.abs(transform_points(near, points) - transform_points(fit.matrix, points)).max()
+    return Fit(fit.matrix if apart < _SAME_POSE * max(shape) else near, free.match)
 
 
 def landmark_matrix(landmarks: Landmarks, *, model: LinearModel) -> Matrix:
