@@ -32,7 +32,7 @@ from napari_dinov3.geometry import Matrix
 FINEST_SPACING = 24.0  # pixels between control points: bends of a section, not of a cell
 MOST_CONTROLS = 40  # along the longer side
 SMALLEST_JACOBIAN = 0.2
-_LEVEL_SIDES = (128, 256, 1 << 30)
+_LEVEL_SIDES = (128, 256, 512, 1 << 30)
 _STEPS = 3
 _POLISH_STEPS = 2
 _CELL = 4
@@ -91,7 +91,7 @@ def fit_field(
     for level, side in enumerate(_LEVEL_SIDES[: len(sides) + 1]):
         factor = max(1, int(np.ceil(max(shape) / side)))
         field = resampled(field, shape, finest * max(1, 2 ** (2 - level)))
-        if factor == 1 and level >= 2:
+        if factor == 1 and level == 2:  # larger images, mostly of different stains, gain by steps of the channels there too
             break
         field = _improved(fixed, moving, matrix, field, factor)
     return _polished(fixed, moving, matrix, field)
