@@ -54,7 +54,7 @@ from napari_dinov3.progress import Job, Progress, collect
 _VOUCHING = 0.5  # agreement: freed, outlines of unrelated tissue reach 0.45, sections of one organ 0.6 and more
 _GIVEN_UP = 0.005  # agreement: noise alone costs no more on the way to the most likely place
 _ROUGHLY = 0.1  # pixels of a reduced image
-_SAME_POSE = 0.02  # of the longer side
+_SAME_POSE = 0.01  # of the longer side
 _NEARLY = 0.02  # pixels of the last step: the next one, and the polish, would be a tenth of it
 _LANDMARK_CONTROLS = 8  # control points along the longer side of a field drawn through landmarks
 
