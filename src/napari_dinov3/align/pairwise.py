@@ -299,8 +299,10 @@ def deformed(fixed: Section, moving: Section, fit: Fit) -> Fit:
     field = fit_field(fixed.image, moving.image, matrix)
     match = match_quality(fixed.image, moving.image, matrix, field=field)
     target = comparable_channels(fixed.image)
-    if not match.accepted or _agreement(target, moving.image, matrix, field) <= _agreement(target, moving.image, matrix):
-        return Fit(scaled(_precise(fixed, moving, matrix, "affine"), fixed.factor), fit.match)
+    before, after = (_agreement(target, moving.image, matrix, bend) for bend in (None, field))
+    if not match.accepted or after <= before:
+        precise = _precise(target, fixed.image, moving.image, matrix, "affine", agreed=before)
+        return Fit(scaled(precise, fixed.factor), fit.match)
     return Fit(fit.matrix, match, field.scaled(fixed.factor))
 
 
@@ -326,18 +328,21 @@ def _refined(fixed: Section, moving: Section, coarse: Candidate, model: LinearMo
         target, image = comparable_channels(shrink(fixed.image, factor), floor=FAINT), shrink(moving.image, factor)
         start = scaled(matrix, 1 / factor)
         refined = refine(target, image, start, model=model, tolerance=_NEARLY if factor == 1 else _ROUGHLY)
-        if _agreement(target, image, refined) >= _agreement(target, image, start):
+        before, after = (_agreement(target, image, m) for m in (start, refined))
+        if after >= before:
             matrix = scaled(refined, factor)
+        agreed = max(before, after)
     if precise:
-        matrix = _precise(fixed, moving, matrix, model)
+        matrix = _precise(target, fixed.image, moving.image, matrix, model, agreed=agreed)
     return Fit(matrix, match_quality(fixed.image, moving.image, matrix))
 
 
-def _precise(fixed: Section, moving: Section, matrix: Matrix, model: LinearModel) -> Matrix:
-    """Take the last steps, unless the images agree less after them."""
-    target, polished = comparable_channels(fixed.image, floor=FAINT), polish(fixed.image, moving.image, matrix, model=model)
-    before, after = (_agreement(target, moving.image, m) for m in (matrix, polished))
-    return polished if after > before - _GIVEN_UP else matrix
+def _precise(
+    target: Channels, fixed: FloatArray, moving: FloatArray, matrix: Matrix, model: LinearModel, *, agreed: float
+) -> Matrix:
+    """Take the last steps, unless the images agree less after them than before."""
+    polished = polish(fixed, moving, matrix, model=model)
+    return polished if _agreement(target, moving, polished) > agreed - _GIVEN_UP else matrix
 
 
 def _agreement(target: Channels, image: FloatArray, matrix: Matrix, field: SplineField | None = None) -> float:
